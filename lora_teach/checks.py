@@ -1,0 +1,53 @@
+"""Options are checked where they are given: each error names the value, the limit and the cure."""
+
+import math
+import numbers
+
+
+def check_count(name, value):
+    """Return ``value`` if it is a whole number of at least 1; TypeError or ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}={value!r} is not a whole number. Use an integer of at least 1.")
+    if value < 1:
+        raise ValueError(f"{name}={value} is too small. Use an integer of at least 1.")
+    return int(value)
+
+
+def check_rank(rank, owner=None, limit=None):
+    """Return ``rank`` if it is a whole number in 1..limit; ``owner`` is the layer that the message names."""
+    rank = check_count("rank", rank)
+    if limit is not None and rank > limit:
+        raise ValueError(
+            f"rank={rank} is too large for {owner}: an update of that layer has rank at most {limit}. Use 1..{limit}."
+        )
+    return rank
+
+
+def check_alpha(alpha):
+    """Return ``alpha`` as an int or float if it is a finite number; TypeError or ValueError otherwise."""
+    cure = "Use a finite number, such as the rank, or twice the rank."
+    if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real):
+        raise TypeError(f"alpha={alpha!r} is not a number. {cure}")
+    try:
+        finite = math.isfinite(alpha)
+    except OverflowError:  # an integer beyond any float
+        finite = False
+    if not finite:
+        raise ValueError(f"alpha={alpha} is not finite. {cure}")
+    return int(alpha) if isinstance(alpha, numbers.Integral) else float(alpha)
+
+
+def check_dropout(dropout):
+    """Return ``dropout`` if it is a probability in [0, 1)."""
+    if isinstance(dropout, bool) or not isinstance(dropout, numbers.Real):
+        raise TypeError(f"dropout={dropout!r} is not a number. Use a probability from 0 up to, but not including, 1.")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout={dropout} is outside [0, 1). Use 0 for none; 0.05 and 0.1 are usual.")
+    return float(dropout)
+
+
+def check_choice(name, value, choices):
+    """Return ``value`` if it is one of ``choices``; the ValueError lists them."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown. Use one of: {', '.join(map(repr, choices))}.")
+    return value

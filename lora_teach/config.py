@@ -1,0 +1,127 @@
+"""The options of one adapter, checked when they are made."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from lora_teach.checks import check_alpha, check_choice, check_dropout, check_rank
+from lora_teach.layer import INITS, SCALINGS, VARIANTS
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """What one adapter is made of. Every field is checked here, so that a mistake is caught before a model changes.
+
+    Args:
+        rank: Inner size r of each update, at least 1.
+        alpha: Strength; ``None`` means each layer's rank.
+        target_modules: Which layers are adapted. A list names them in full or by their last parts (``"q_proj"``); a
+            string is a regular expression that must match a whole name; ``None`` or ``"all-linear"`` takes every
+            linear layer that can be adapted (`lora_teach.targets` says which are left out).
+        exclude_modules: Layers to leave out, given in the same two ways.
+        modules_to_save: Modules of which the adapter has a fully trained copy of its own, such as a new head.
+        scaling: ``"alpha/r"``, ``"alpha/sqrt(r)"`` or ``"alpha"``.
+        learnable_scaling: Learn each layer's scaling.
+        dropout: Probability in [0, 1), on the adapter's input, in training.
+        variant: Kind of layer, by its registered name.
+        init: Start of ``lora_A``: ``"uniform"`` or ``"randn"``.
+        rank_pattern: Ranks of single layers, ``{regular expression for the end of a name: rank}``; first match counts.
+        alpha_pattern: The same for alphas.
+
+    Raises:
+        TypeError: A value of the wrong type, or an unknown option (the nearest name is given).
+        ValueError: A value out of its range, or a regular expression that does not compile.
+    """
+
+    rank: int = 4
+    alpha: float | None = None
+    target_modules: list | str | None = None
+    exclude_modules: tuple | str = ()
+    modules_to_save: tuple = ()
+    scaling: str = "alpha/r"
+    learnable_scaling: bool = False
+    dropout: float = 0.0
+    variant: str = "lora"
+    init: str = "uniform"
+    rank_pattern: dict = field(default_factory=dict)
+    alpha_pattern: dict = field(default_factory=dict)
+
+    def __new__(cls, *args, **options):
+        """Refuse unknown options by name."""
+        names = [option.name for option in fields(cls)]
+        for name in options:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                cure = f"Did you mean {near[0]!r}?" if near else f"Use any of: {', '.join(names)}."
+                raise TypeError(f"LoRAConfig has no option {name!r}. {cure}")
+        return super().__new__(cls)
+
+    def __post_init__(self):
+        store = object.__setattr__  # the dataclass is frozen; these are stored in one form
+        store(self, "rank", check_rank(self.rank))
+        store(self, "alpha", None if self.alpha is None else check_alpha(self.alpha))
+        store(self, "dropout", check_dropout(self.dropout))
+        check_choice("scaling", self.scaling, SCALINGS)
+        check_choice("variant", self.variant, VARIANTS)
+        check_choice("init", self.init, INITS)
+        if not isinstance(self.learnable_scaling, bool):
+            raise TypeError(f"learnable_scaling={self.learnable_scaling!r} is not a bool. Use True or False.")
+        everything = self.target_modules is None or self.target_modules == "all-linear"
+        store(self, "target_modules", None if everything else _names("target_modules", self.target_modules))
+        store(self, "exclude_modules", _names("exclude_modules", self.exclude_modules or ()))
+        store(self, "modules_to_save", _names("modules_to_save", self.modules_to_save or (), regex=False))
+        store(self, "rank_pattern", _pattern("rank_pattern", self.rank_pattern, check_rank))
+        store(self, "alpha_pattern", _pattern("alpha_pattern", self.alpha_pattern, check_alpha))
+        if self.target_modules == ():
+            raise ValueError("target_modules=[] names nothing. Use None for every linear layer, or name some.")
+
+    def rank_of(self, name):
+        """Return the rank of the layer called ``name``."""
+        return _lookup(self.rank_pattern, name, self.rank)
+
+    def alpha_of(self, name):
+        """Return the alpha of the layer called ``name``; without an alpha it is that layer's rank."""
+        return _lookup(self.alpha_pattern, name, self.rank_of(name) if self.alpha is None else self.alpha)
+
+
+def _lookup(pattern, name, default):
+    return next((value for key, value in pattern.items() if re.match(rf"(.*\.)?({key})$", name)), default)
+
+
+def _compile(option, expression):
+    try:
+        return re.compile(expression)
+    except re.error as error:
+        raise ValueError(
+            f"{option}: the regular expression {expression!r} is broken ({error}). "
+            "Mend it, or use a list of names, which needs no escaping."
+        ) from None
+
+
+def _names(option, value, regex=True):
+    if isinstance(value, str):
+        if not regex:
+            raise TypeError(f"{option}={value!r} is one string. Use a list of names: [{value!r}].")
+        _compile(option, value)
+        return value
+    try:
+        names = tuple(sorted(value) if isinstance(value, set | frozenset) else value)
+    except TypeError:
+        raise TypeError(f"{option}={value!r} is no list of names. Use a list of strings.") from None
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"{option} holds {name!r}, which is no name. Use non-empty strings.")
+    return names
+
+
+def _pattern(option, value, check):
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{option}={value!r} is no dict. Use {{'name of a layer': value}}.")
+    checked = {}
+    for key, entry in value.items():
+        if not isinstance(key, str):
+            raise TypeError(f"{option} has the key {key!r}, which is no name. Use strings.")
+        _compile(option, key)
+        checked[key] = check(entry)
+    return checked

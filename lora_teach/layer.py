@@ -1,0 +1,137 @@
+"""The LoRA layer: a low-rank update beside a frozen layer. Read this file first, then model.py and training.py."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lora_teach.checks import check_alpha, check_choice, check_count, check_dropout, check_rank
+
+SCALINGS = {
+    "alpha/r": lambda alpha, rank: alpha / rank,  # Hu et al. 2021, section 4.1
+    "alpha/sqrt(r)": lambda alpha, rank: alpha / math.sqrt(rank),  # rsLoRA: Kalajdzievski 2023, arXiv 2312.03732
+    "alpha": lambda alpha, rank: float(alpha),  # a constant that no rank divides
+}
+INITS = ("uniform", "randn")
+
+
+class LoRALayer(nn.Module):
+    """The trainable low-rank update that is added to a frozen layer's output.
+
+    Computes ``scaling * (x A B)``, which is ``(alpha / r) B A x`` of Hu et al. 2021, section 4.1, in row vectors.
+    ``lora_B`` starts at zero, so a new layer changes nothing.
+
+    Args:
+        in_features: Size of the frozen layer's input.
+        out_features: Size of its output.
+        rank: Inner size r of the update, ``1 <= rank <= min(in_features, out_features)``.
+        alpha: Strength, dimensionless; ``None`` means ``rank``, which is a scaling of 1 under ``"alpha/r"``.
+        scaling: How alpha becomes the factor: ``"alpha/r"`` (the paper), ``"alpha/sqrt(r)"`` (rsLoRA) or ``"alpha"``.
+        learnable_scaling: Make ``scaling`` a Parameter of shape (1,) that starts at the rule's value.
+        dropout: Probability in [0, 1) with which an input feature is dropped on its way into the update, in training.
+        init: Start of ``lora_A``: ``"uniform"`` in ±1/√in_features, or ``"randn"`` (standard normal).
+        device: Where the parameters are made.
+        dtype: Their dtype.
+
+    Shapes:
+        forward: ``(..., in_features) -> (..., out_features)``.
+        lora_A: ``(in_features, rank)``. lora_B: ``(rank, out_features)``.
+
+    Raises:
+        TypeError: A size or rank that is not an integer, or an alpha or dropout that is not a number.
+        ValueError: A value out of its range, or an unknown scaling or init; the message gives value, limit and cure.
+
+    Differs from the paper:
+        A is uniform in ±1/√in_features, as in the authors' code; the text says Gaussian.
+    """
+
+    def __init__(
+        self,
+        in_features,
+        out_features,
+        rank=4,
+        alpha=None,
+        *,
+        scaling="alpha/r",
+        learnable_scaling=False,
+        dropout=0.0,
+        init="uniform",
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.in_features = check_count("in_features", in_features)
+        self.out_features = check_count("out_features", out_features)
+        self.rank = check_rank(rank, f"Linear({in_features} → {out_features})", min(in_features, out_features))
+        self.scaling_rule = check_choice("scaling", scaling, SCALINGS)
+        self.dropout = check_dropout(dropout)
+        self.init = check_choice("init", init, INITS)
+        self.alpha = self.rank if alpha is None else check_alpha(alpha)
+        self.lora_A = nn.Parameter(torch.empty(in_features, rank, device=device, dtype=dtype))  # (in_features, rank)
+        self.lora_B = nn.Parameter(torch.zeros(rank, out_features, device=device, dtype=dtype))  # (rank, out_features)
+        self.scaling = SCALINGS[scaling](self.alpha, self.rank)
+        if learnable_scaling:
+            self.scaling = nn.Parameter(torch.full((1,), self.scaling, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Draw ``lora_A`` anew and set ``lora_B`` to zero: the update is zero again."""
+        if self.init == "uniform":
+            # Not kaiming_uniform_: it takes fan_in from dimension 1, which is the rank in this orientation.
+            bound = 1 / math.sqrt(self.in_features)
+            nn.init.uniform_(self.lora_A, -bound, bound)
+        else:
+            nn.init.normal_(self.lora_A)
+        nn.init.zeros_(self.lora_B)
+
+    def forward(self, x, base_output=None):
+        """Return the update of ``x``, added to ``base_output`` if that is given."""
+        A, B = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype)  # float32 factors meet a bfloat16 input in bfloat16
+        x = F.dropout(x, self.dropout, self.training)
+        if x.dim() < 2 or x.is_nested or x.layout is not torch.strided:
+            update = F.linear(F.linear(x, A.T), (B * self._scale(B)).T)  # (..., out_features)
+            return update if base_output is None else base_output + update
+        hidden = (x @ A) * self._scale(A)  # (..., rank); the small product carries the scale, so that it can be learned
+        if base_output is None:
+            return hidden @ B  # (..., out_features)
+        if base_output.dtype != hidden.dtype:
+            return base_output + (hidden @ B).to(base_output.dtype)
+        summed = torch.addmm(base_output.flatten(0, -2), hidden.flatten(0, -2), B)  # one pass over the output
+        return summed.view_as(base_output)  # (..., out_features)
+
+    def delta_weight(self):
+        """Return what merging adds to ``nn.Linear.weight``: ``scaling * (A B)ᵀ``, shape (out_features, in_features)."""
+        return (self.lora_A @ self.lora_B * self.scaling).T
+
+    def set_alpha(self, alpha):
+        """Set alpha, and the scaling that follows from it; a learnable scaling is set to that value and learns on."""
+        self.alpha = check_alpha(alpha)
+        value = SCALINGS[self.scaling_rule](self.alpha, self.rank)
+        if isinstance(self.scaling, nn.Parameter):
+            with torch.no_grad():
+                self.scaling.fill_(value)
+        else:
+            self.scaling = value
+
+    def _scale(self, like):
+        return self.scaling.to(like.dtype) if isinstance(self.scaling, torch.Tensor) else self.scaling
+
+    def extra_repr(self):
+        """Tell sizes, rank and scaling where the layer is printed."""
+        scale = "learnable" if isinstance(self.scaling, torch.Tensor) else f"{self.scaling:.4g}"
+        text = f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}, scaling={scale}"
+        return text + (f", dropout={self.dropout}" if self.dropout else "")
+
+
+VARIANTS = {"lora": LoRALayer}
+
+
+def register_variant(name):
+    """Class decorator: make a LoRALayer subclass available as ``LoRAConfig(variant=name)``."""
+
+    def register(layer_class):
+        VARIANTS[name] = layer_class
+        return layer_class
+
+    return register

@@ -1,0 +1,392 @@
+"""LoRAModel: adapters laid over a base model, whose modules stay what and where they are."""
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from math import isfinite
+from numbers import Real
+
+import torch
+from torch import nn
+
+from lora_teach import adapters as files
+from lora_teach.config import LoRAConfig
+from lora_teach.dotted import DottedModules, walk
+from lora_teach.hook import Hook, carries_overlay, plain_copy, stay_dense
+from lora_teach.layer import VARIANTS
+from lora_teach.merging import check_replaceable, merge_weights, restore_weights
+from lora_teach.targets import choose, sizes
+
+
+class LoRAModel(nn.Module):
+    """A base model with LoRA adapters laid over it.
+
+    Construction freezes the base, makes a LoRALayer for each chosen linear layer and registers one forward hook on it
+    that adds the layer's output. Nothing in the base is replaced: classes, parameter names and tied weights stay, and
+    `remove` leaves no trace. What this class lacks (``generate``, ``config``, …) is asked of the base.
+
+    Move and train the LoRAModel, never its ``base_model`` alone. Switch, mix and change alpha between training steps,
+    not between a forward and its backward; in asynchronous code, do not await inside `disabled` or `merged`.
+
+    Args:
+        base_model: Any ``nn.Module`` that holds ``nn.Linear`` or transformers' Conv1D layers.
+        config: Options of the first adapter; or give LoRAConfig's options as keywords.
+        adapter_name: Name of the first adapter.
+
+    Attributes:
+        base_model: The base, in place.
+        adapters: ``{adapter name: its layers}``; the layers are under the dotted names of the modules they adapt.
+        saved_modules: ``{adapter name: its own copies of modules_to_save}``.
+        left_out: ``{adapter name: {module name: why it is not adapted}}``.
+
+    Raises:
+        TypeError: ``base_model`` is no module, or is a LoRAModel.
+        ValueError: The base carries an overlay already, or an option does not fit it. Nothing has changed then.
+    """
+
+    def __init__(self, base_model, config=None, adapter_name="default", **options):
+        super().__init__()
+        _check_base(base_model)
+        self.base_model = base_model
+        self.adapters = nn.ModuleDict()
+        self.saved_modules = nn.ModuleDict()
+        self.configs, self.left_out = {}, {}
+        self._active = {}  # adapter name -> weight in the mixture
+        self._disabled, self._backup = 0, None  # how many disabled() blocks are open; the weights under a merge
+        self._inactive_flags = {}  # adapter name -> requires_grad of its parameters while it sleeps
+        self._hooks, self._encoder_hooks = {}, []  # module name -> handle; handles
+        # The base's own flags; None after remove().
+        self._base_flags = {name: p.requires_grad for name, p in base_model.named_parameters()}
+        self.add_adapter(adapter_name, config, **options)
+        for module in base_model.modules():
+            if isinstance(module, nn.TransformerEncoder):
+                self._encoder_hooks.append(module.register_forward_pre_hook(stay_dense, with_kwargs=True))
+        for parameter in base_model.parameters():
+            parameter.requires_grad_(False)
+        self.set_adapter(adapter_name)
+        self.training = base_model.training
+        self.adapters.train(base_model.training)
+
+    def forward(self, *args, **kwargs):
+        """Call the base model; the hooks add the active adapters' updates on the way."""
+        return self.base_model(*args, **kwargs)
+
+    # Adapters: add, choose, mix, delete.
+
+    def add_adapter(self, name, config=None, **options):
+        """Add an adapter, asleep until `set_adapter` chooses it. Options are LoRAConfig's, as keywords."""
+        self._refuse_while_held(f"add_adapter({name!r})")
+        _check_name(name, self.adapters)
+        if config is not None and options:
+            raise TypeError(f"both a config and the options {', '.join(options)} are given. Use one of the two.")
+        if config is not None and not isinstance(config, LoRAConfig):
+            raise TypeError(f"config is a {type(config).__name__}. Use a LoRAConfig, or its options as keywords.")
+        config = config or LoRAConfig(**options)
+        targets = choose(self.base_model, config)
+        self._check_nesting(targets)
+        layers, copies = DottedModules(), DottedModules()
+        for path, module in targets.adapted.items():
+            layers.add(path, _new_layer(path, module, config))
+        for path, module in targets.saved.items():
+            copies.add(path, plain_copy(module))
+        self.adapters[name], self.saved_modules[name] = layers, copies
+        self.configs[name], self.left_out[name] = config, targets.left_out
+        for path, module in (targets.adapted | targets.saved).items():
+            if path not in self._hooks:
+                self._hooks[path] = module.register_forward_hook(Hook(self, path), with_kwargs=True)
+        self._wake_only(self._active)
+
+    def set_adapter(self, adapter):
+        """Choose what is active: a name, a mixture ``{name: weight}``, or None for the base alone.
+
+        A mixture adds the weighted sum of its adapters' updates. Adapters that are not active require no gradients;
+        activating one restores each parameter's own flag.
+
+        Raises:
+            KeyError: A name that is not there.
+            TypeError: Neither name nor mixture, or a weight that is not a finite number.
+            ValueError: A mixture with an adapter that has ``modules_to_save``: whole modules cannot be mixed.
+            RuntimeError: The model is merged, or inside ``disabled()``.
+        """
+        self._refuse_while_held(f"set_adapter({adapter!r})")
+        if adapter is not None and not isinstance(adapter, str | Mapping):
+            raise TypeError(f"set_adapter({adapter!r}): use a name, None, or a mixture such as {{'default': 0.5}}.")
+        weights = {} if adapter is None else {adapter: 1.0} if isinstance(adapter, str) else dict(adapter)
+        for name, weight in weights.items():
+            self._check_known(name)
+            if isinstance(weight, bool) or not isinstance(weight, Real) or not isfinite(weight):
+                raise TypeError(f"the weight {weight!r} of adapter {name!r} is not a finite number. Try 0.5.")
+            if weights != {name: 1.0} and len(self.saved_modules[name]):
+                saved = ", ".join(self.saved_modules[name])
+                raise ValueError(f"adapter {name!r} has its own {saved}, which cannot be mixed. Activate it alone.")
+        self._active = {name: float(weight) for name, weight in weights.items()}
+        self._wake_only(self._active)
+
+    def delete_adapter(self, name):
+        """Delete an adapter; if it was active, the others of the mixture stay active, or none."""
+        self._refuse_while_held(f"delete_adapter({name!r})")
+        self._check_known(name)
+        self._active.pop(name, None)
+        for table in (self.adapters, self.saved_modules, self.configs, self.left_out):
+            del table[name]
+        self._inactive_flags.pop(name, None)
+        tables = [*self.adapters.values(), *self.saved_modules.values()]
+        for path in [path for path in self._hooks if not any(path in table for table in tables)]:
+            self._hooks.pop(path).remove()
+
+    @property
+    def adapter_names(self):
+        """Names of all adapters, in the order they were added."""
+        return list(self.adapters)
+
+    @property
+    def active_adapters(self):
+        """``{name: weight}`` of what is active now."""
+        return dict(self._active)
+
+    @property
+    def lora_layers(self):
+        """The active adapter's layers under dotted names, ``model.lora_layers["blocks.0.q_proj"]``."""
+        if len(self._active) != 1:
+            raise RuntimeError(
+                f"lora_layers means the single active adapter's layers, and {len(self._active)} are active "
+                f"({', '.join(self._active) or 'none'}). Use model.adapters[name], or set_adapter(name) first."
+            )
+        return self.adapters[next(iter(self._active))]
+
+    @contextmanager
+    def disabled(self):
+        """Within the block the model is the base model, to the last bit."""
+        found_merged = self.is_merged
+        self.unmerge()
+        self._disabled += 1  # counted, since blocks of coroutines may end in any order
+        try:
+            yield self
+        finally:
+            self._disabled -= 1
+            if found_merged:
+                self.merge()
+
+    # Merging.
+
+    @property
+    def is_merged(self):
+        """Whether the active updates are folded into the base's weights."""
+        return self._backup is not None
+
+    def merge(self):
+        """Fold the active updates into the base's weights; merging twice is merging once.
+
+        Raises:
+            ValueError: A weight that is shared, quantised, meta or parametrised; nothing has changed then.
+            RuntimeError: No adapter is active, or the model is inside ``disabled()``.
+        """
+        if self.is_merged:
+            return
+        self._refuse_while_held("merge()")
+        if not self._active:
+            raise RuntimeError("no adapter is active, so there is nothing to merge. Choose one with set_adapter(name).")
+        updates = {}
+        for adapter, weight in self._active.items():
+            for path, layer in walk(self.adapters[adapter]):
+                updates.setdefault(path, (self.base_model.get_submodule(path), []))[1].append((weight, layer))
+        self._backup = merge_weights(self.base_model, updates)
+
+    def unmerge(self):
+        """Put the base's weights back as they were, to the last bit; without a merge it does nothing."""
+        if self.is_merged:
+            restore_weights({path: self.base_model.get_submodule(path) for path in self._backup}, self._backup)
+            self._backup = None
+
+    @contextmanager
+    def merged(self):
+        """Within the block the updates are merged; afterwards the model is as it was found."""
+        found = self.is_merged
+        self.merge()
+        try:
+            yield self
+        finally:
+            if found:
+                self.merge()
+            else:
+                self.unmerge()
+
+    def remove(self, merge=False):
+        """Take the overlay off and return the base model, with its own ``requires_grad`` flags and no trace left.
+
+        With ``merge=True`` the base keeps the active updates in its weights, and the active adapter's saved modules.
+        This LoRAModel has no adapters afterwards, takes no new ones, and calls the plain base.
+        """
+        if self._disabled:
+            raise RuntimeError("remove(): the model is inside disabled(). Leave that block first.")
+        if self._base_flags is None:  # removed already
+            return self.base_model
+        if merge:
+            saved = [pair for adapter in self._active for pair in walk(self.saved_modules[adapter])]
+            for path, _ in saved:
+                check_replaceable(self.base_model, path)
+            self.merge()
+            for path, copy in saved:
+                self.base_model.get_submodule(path).load_state_dict(copy.state_dict())
+            self._backup = None
+        self.unmerge()
+        for name in self.adapter_names:
+            self.delete_adapter(name)
+        for handle in self._encoder_hooks:
+            handle.remove()
+        for name, parameter in self.base_model.named_parameters():
+            parameter.requires_grad_(self._base_flags.get(name, parameter.requires_grad))
+        self._base_flags = None
+        return self.base_model
+
+    # Looking and tuning.
+
+    def set_alpha(self, alpha):
+        """Set alpha of every layer of the active adapters: their updates grow or shrink with it."""
+        self._refuse_while_held(f"set_alpha({alpha!r})")
+        layers = [layer for adapter in self._active for _, layer in walk(self.adapters[adapter])]
+        for layer in layers:
+            if not hasattr(layer, "set_alpha"):
+                raise TypeError(f"{type(layer).__name__} has no set_alpha(alpha). Give your layer one.")
+        for layer in layers:
+            layer.set_alpha(alpha)
+
+    def trainable_parameters(self):
+        """List of the parameters that training moves: the active adapters' factors and their saved modules."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def count(self):
+        """Return ``(trainable, total)`` numbers of parameters; the total counts the base and every adapter."""
+        return sum(p.numel() for p in self.trainable_parameters()), sum(p.numel() for p in self.parameters())
+
+    def print_trainable_parameters(self):
+        """Print how many parameters train, in how many layers, and which layers were left out and why."""
+        trainable, total = self.count()
+        layers = sum(len(self.adapters[adapter]) for adapter in self._active)
+        print(f"{trainable:,} of {total:,} parameters train ({trainable / total:.2%}), in {layers} adapted layers.")
+        for adapter in self._active:
+            for path, reason in self.left_out[adapter].items():
+                print(f"Not adapted: {path}: {reason}")
+
+    # Files, in PEFT's format (adapters.py).
+
+    def save_adapter(self, folder, adapter_name="default"):
+        """Write one adapter into ``folder`` as PEFT does: adapter_config.json and adapter_model.safetensors."""
+        self._check_known(adapter_name)
+        files.save(self, folder, adapter_name)
+
+    def load_adapter(self, folder, adapter_name):
+        """Add the adapter that lies in ``folder``, in PEFT's format, asleep until `set_adapter` chooses it."""
+        self._refuse_while_held(f"load_adapter({str(folder)!r})")
+        config, tensors, scales = files.read(folder)
+        self.add_adapter(adapter_name, files.only_what_is_here(config, tensors, self.base_model))
+        try:
+            files.fill(self, adapter_name, tensors, scales)
+            self._wake_only(self._active)
+        except BaseException:
+            self.delete_adapter(adapter_name)
+            raise
+
+    @classmethod
+    def from_pretrained(cls, base_model, folder, adapter_name="default"):
+        """Lay the adapter in ``folder``, in PEFT's format, over ``base_model``."""
+        _check_base(base_model)
+        config, tensors, scales = files.read(folder)
+        model = cls(base_model, files.only_what_is_here(config, tensors, base_model), adapter_name)
+        try:
+            files.fill(model, adapter_name, tensors, scales)
+        except BaseException:
+            model.remove()
+            raise
+        return model
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "base_model":  # not built yet, as in unpickling
+                raise
+            return getattr(self.base_model, name)
+
+    def _wake_only(self, active):
+        """Let exactly the ``active`` adapters require gradients, and remember the others' own flags."""
+        for name in self.adapters:
+            parameters = {
+                f"{kind}.{path}": parameter
+                for kind, modules in (("layer", self.adapters[name]), ("saved", self.saved_modules[name]))
+                for path, parameter in modules.named_parameters()
+            }
+            if name in active:
+                flags = self._inactive_flags.pop(name, {})
+                for path, flag in flags.items():
+                    if path in parameters:
+                        parameters[path].requires_grad_(flag)
+            else:
+                asleep = self._inactive_flags.setdefault(name, {})
+                for path, parameter in parameters.items():
+                    if path not in asleep or parameter.requires_grad:  # the second: of a layer put there since
+                        asleep[path] = parameter.requires_grad
+                    parameter.requires_grad_(False)
+
+    def _check_nesting(self, targets):
+        adapted = {path for layers in self.adapters.values() for path in layers} | set(targets.adapted)
+        saved = {path for copies in self.saved_modules.values() for path in copies} | set(targets.saved)
+        for outer in saved:
+            for inner in adapted | saved:
+                if inner.startswith(outer + ".") or (inner == outer and inner in adapted):
+                    raise ValueError(
+                        f"modules_to_save holds {outer!r}, and an adapter here holds {inner!r} inside it. "
+                        "Train a module whole or adapt its layers, the same way for every adapter."
+                    )
+
+    def _check_known(self, name):
+        if name not in self.adapters:
+            raise KeyError(f"there is no adapter {name!r}; there are: {', '.join(map(repr, self.adapters)) or 'none'}")
+
+    def _refuse_while_held(self, what):
+        if self._base_flags is None:
+            raise RuntimeError(f"{what}: the overlay was removed. Lay a new one over the base: LoRAModel(base_model).")
+        if self.is_merged:
+            raise RuntimeError(f"{what}: the model is merged, and its weights hold the active update. unmerge() first.")
+        if self._disabled:
+            raise RuntimeError(f"{what}: the model is inside disabled(). Leave that block first; never await in it.")
+
+
+def _check_base(base_model):
+    if isinstance(base_model, LoRAModel):
+        raise TypeError("base_model is a LoRAModel already. Use its add_adapter(name, config) for another adapter.")
+    if not isinstance(base_model, nn.Module):
+        raise TypeError(f"base_model is a {type(base_model).__name__}, not a module. Use a torch.nn.Module.")
+    if carries_overlay(base_model):
+        raise ValueError(
+            "base_model carries a LoRAModel's overlay already. Call remove() on that LoRAModel first, load the "
+            "base afresh, or use its add_adapter(name, config) for another adapter."
+        )
+    lazy = [name for name, parameter in base_model.named_parameters() if nn.parameter.is_lazy(parameter)]
+    if lazy:
+        raise ValueError(f"base_model has parameters without a shape yet ({lazy[0]}). Call it once with a batch first.")
+
+
+def _check_name(name, taken):
+    if not isinstance(name, str):
+        raise TypeError(f"the adapter name {name!r} is no string. Use a short word, such as 'finnish'.")
+    if not name or any(sign in name for sign in "./\\") or (hasattr(taken, name) and name not in taken):
+        raise ValueError(f"the adapter name {name!r} cannot be used: it names a folder and an attribute. Use a word.")
+    if name in taken:
+        raise ValueError(f"there is an adapter {name!r} already. Use another name, or delete_adapter({name!r}) first.")
+
+
+def _new_layer(path, module, config):
+    weight = module.weight
+    # Half precision is too coarse for small steps, so adapters over float16, bfloat16 or quantised weights are float32.
+    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    return VARIANTS[config.variant](
+        *sizes(module),
+        config.rank_of(path),
+        config.alpha_of(path),
+        scaling=config.scaling,
+        learnable_scaling=config.learnable_scaling,
+        dropout=config.dropout,
+        init=config.init,
+        device=weight.device,
+        dtype=dtype,
+    )
