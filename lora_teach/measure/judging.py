@@ -1,0 +1,106 @@
+"""Whose names are these? Two judges of real names read what a model writes while its adapter's strength is turned."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from lora_teach.bases import sample_names
+from lora_teach.datasets import names
+from lora_teach.datasets.shipped import shipped_file
+
+CHANCE = math.log(len(names.ALPHABET))  # nats: the surprise of who guesses a letter blindly
+ENGLISH, OTHER, NEITHER = "e", "o", "-"  # whom a letter pleases
+STRENGTHS = [tenth / 10 for tenth in range(31)]  # where the judges' lines are measured: ×0, ×0.1 … ×3
+TEMPERATURE = 0.7  # of all names shown: the noise is made that much smaller, so that likely letters are preferred
+COMMAND = "python data/make_morph.py"
+
+
+class Jury:
+    """An English judge and a judge of another language, each of whom knows the training names of its own.
+
+    Args:
+        language: The other one, from ``names.languages()``.
+    """
+
+    def __init__(self, language: str):
+        english, other = names.load("English"), names.load(language)
+        self.language = language
+        self.english, self.other = names.Judge(english.train), names.Judge(other.train)
+        self._real = {name for kept in (english, other) for name in (*kept.train, *kept.validation, *kept.test)}
+
+    def tastes(self, name: str) -> str:
+        """Return a sign a letter: the judge whom it surprises less, NEITHER if both do worse than a blind guess."""
+        signs = ""
+        for english, other in zip(self.english.letters(name)[:-1], self.other.letters(name)[:-1], strict=True):
+            signs += NEITHER if min(english, other) > CHANCE else ENGLISH if english <= other else OTHER
+        return signs
+
+    def surprise(self, written: Sequence[str]) -> tuple[float, float]:
+        """Return the names' mean surprise in nats a letter, that of the English judge and that of the other."""
+        return tuple(sum(map(judge.surprise, written)) / len(written) for judge in (self.english, self.other))
+
+    def is_real(self, name: str) -> bool:
+        """Tell whether somebody has this name: it is on the list of one of the two languages."""
+        return name in self._real
+
+
+def write_names(model, adapter: str | None, strength: float, noise: torch.Tensor) -> list[str]:
+    """Return the names that a LoRAModel writes with one adapter at this strength, one a row of ``noise``.
+
+    The adapter stays at that strength; None means none. With fixed noise the names morph as the strength moves.
+    """
+    model.set_adapter(None if adapter is None else {adapter: strength})
+    with one_thread():
+        return sample_names(model, noise)
+
+
+@contextmanager
+def one_thread():
+    """Within the block torch computes in one thread: for matrices as small as NameGPT's, two are slower than one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What ``data/make_morph.py`` found for one language, each list with one entry for each of STRENGTHS.
+
+    ``english`` and ``other`` are the judges' surprise in nats a letter, ``real`` the share of names that somebody has,
+    all over ``names`` names; ``adapter`` is the `fingerprint` of the adapter that wrote them.
+    """
+
+    english: list
+    other: list
+    real: list
+    adapter: str
+    names: int
+
+    @property
+    def best(self) -> float:
+        """The strength at which the language's judge is least surprised."""
+        return STRENGTHS[self.other.index(min(self.other))]
+
+
+def measured(language: str) -> Measured:
+    """Return the judges' lines for one of the shipped adapters.
+
+    Raises:
+        FileNotFoundError: ``data/morph.json`` is missing; the message gives the command that makes it.
+    """
+    results = json.loads(shipped_file("morph.json", COMMAND).read_text(encoding="utf-8"))
+    return Measured(**results["languages"][language], names=results["names"])
+
+
+def fingerprint(language: str) -> str:
+    """Return the SHA-256 of a shipped adapter's file, by which one knows whether a measurement is of this adapter."""
+    file = f"adapters/{language.lower()}/adapter_model.safetensors"
+    return hashlib.sha256(shipped_file(file, "python data/make_adapters.py").read_bytes()).hexdigest()

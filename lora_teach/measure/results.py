@@ -1,0 +1,52 @@
+"""The finished experiments in ``data/*.json``: how they are written, and how a notebook reads them.
+
+Each file says which command made it, with which settings and versions and in how many seconds; ``results`` holds what
+came out.
+"""
+
+import json
+import platform
+
+import torch
+
+from lora_teach.datasets.shipped import shipped_file
+
+RESULTS = {
+    "race": "python data/make_race.py",
+    "cut_or_train": "python data/make_cut_or_train.py",
+    "turn_it_down": "python data/make_turn_it_down.py",
+}
+
+
+def load_result(name):
+    """Return what ``data/<name>.json`` holds: a dict with ``command``, ``settings``, ``versions`` and ``results``.
+
+    Raises:
+        ValueError: An unknown name; the message lists the known ones.
+        FileNotFoundError: The file is missing; the message gives the command that makes it.
+    """
+    if name not in RESULTS:
+        raise ValueError(f"name={name!r} is not one of the finished experiments. Use one of {', '.join(RESULTS)}.")
+    return json.loads(shipped_file(f"{name}.json", RESULTS[name]).read_text(encoding="utf-8"))
+
+
+def write_result(path, name, settings, results, seconds):
+    """Write an experiment as ``load_result`` reads it; ``seconds`` is how long it took."""
+    whole = {
+        "command": RESULTS[name],
+        "settings": settings,
+        "unit": "nats a letter",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "seconds": round(seconds),
+        "results": _rounded(results),
+    }
+    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+
+
+def _rounded(value):
+    """Return the same structure with every float to four digits: losses differ from machine to machine after that."""
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(entry) for entry in value]
+    return round(value, 4) if isinstance(value, float) else value

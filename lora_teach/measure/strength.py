@@ -1,0 +1,46 @@
+"""Turn a finished fine-tuning down, or up: what the new language gains and what English loses on the way.
+
+Strength 0 is the base, 1 what was trained. ``data/make_turn_it_down.py`` runs it in full; the results lie in
+``data/turn_it_down.json``.
+"""
+
+import copy
+
+import torch
+
+from lora_teach.bases import evaluate
+from lora_teach.model import LoRAModel
+
+
+@torch.no_grad()
+def scaled_update(base, tuned, strength):
+    """Return a model with the parameters ``base + strength · (tuned − base)``, for full fine-tuning."""
+    model = copy.deepcopy(base)
+    for parameter, end in zip(model.parameters(), tuned.parameters(), strict=True):
+        parameter.lerp_(end, strength)
+    return model
+
+
+def strength_path(model, strengths, new, old, base=None):
+    """Return ``[(loss on the names new, loss on the names old), …]`` in nats a letter, one pair a strength.
+
+    Args:
+        model: A LoRAModel with one active adapter, which is as it was found afterwards; or a fully tuned NameGPT, and
+            then ``base`` is what it was tuned from.
+        strengths: Factors of the update.
+        new: Names of the new language.
+        old: Names of the base's own language.
+    """
+    if not isinstance(model, LoRAModel):
+        scaled = (scaled_update(base, model, strength) for strength in strengths)
+        return [(evaluate(between, new), evaluate(between, old)) for between in scaled]
+    found = model.active_adapters
+    (name,) = found
+    path = []
+    try:
+        for strength in strengths:
+            model.set_adapter({name: strength})
+            path.append((evaluate(model, new), evaluate(model, old)))
+    finally:
+        model.set_adapter(found)
+    return path
