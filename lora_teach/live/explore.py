@@ -1,0 +1,256 @@
+"""Binds a view to sliders: drag, and the picture and the sentence under it follow.
+
+A view is a plain callable. Its keywords are named like its sliders, it moves the artists of its ``picture`` and
+returns the one sentence that stands under it. It trains, counts and measures with functions that know of no picture,
+and its figure is built by a function in ``plots/<topic>.py``. Every view of the course derives from `View`, so that the
+tests find it, and has a class method ``example`` that returns the explorer as the notebook shows it:
+
+    class Doubling(View):
+        def __init__(self, guess=None):
+            self.picture, self.dot = plots.doubling.draw(guess)
+
+        def __call__(self, x):
+            self.dot.set_data([x], [2 * x])
+            return f"Twice {x} is {2 * x}."
+
+        @classmethod
+        def example(cls, guess=None):
+            return explore(cls(guess), x=(0, 10, 3))
+
+``tests/live`` moves each of these to minimum, start and maximum of each slider.
+"""
+
+import asyncio
+import html
+import time
+import traceback
+
+import ipywidgets
+from matplotlib.figure import Figure
+
+from lora_teach.live.controls import control, positions
+from lora_teach.live.picture import LOCK, LivePicture
+from lora_teach.plots import COLOURS, Picture, Still, show
+
+TEXT = "line-height: 1.4; font-size: 14px; min-height: 2.8em"  # two lines: what follows doesn't hop as words change
+
+
+class View:
+    """Base of every view: ``picture``, a call that returns a sentence, and ``example``."""
+
+    picture: Picture
+
+    def __call__(self, **values) -> str:
+        """Moves the artists of ``picture`` to these values and returns the sentence."""
+        raise NotImplementedError(f"{type(self).__name__} lacks __call__: move the artists, return the sentence.")
+
+    @classmethod
+    def example(cls) -> "Explorer":
+        """The explorer as its notebook shows it; tests, benchmarks and browser tests use it."""
+        raise NotImplementedError(f"{cls.__name__} lacks example(): return explore(cls(…), …) as the notebook does.")
+
+
+class Explorer(ipywidgets.VBox):
+    """A view with its sliders, its picture and its sentence; made by `explore`.
+
+    Attributes:
+        view: The view.
+        controls: ``{name: widget}``.
+        error: What the view raised at the last move, or None.
+
+    A saved notebook keeps the picture (or the ``twin``) with the sentence in its foot, and the sentence as plain text.
+    """
+
+    queued = 0.004  # seconds: a move that arrives sooner after a redraw had been waiting for its end
+
+    def __init__(self, view, controls: dict, twin: Still | Figure | None = None) -> None:
+        self.view, self.controls, self.twin, self.error = view, controls, twin, None
+        self._limits = {name: positions(widget) for name, widget in controls.items()}
+        self._sentence = _checked(view, view(**self.values))  # unguarded: a broken view must break its cell
+        self._live = LivePicture(view.picture)
+        width = ipywidgets.Layout(max_width=f"{view.picture.figure.bbox.width:.0f}px")
+        self._foot, self._trouble = ipywidgets.HTML(layout=width), ipywidgets.HTML(layout=width)
+        self._holding = self._drawing = self._stale = False
+        self._pending, self._finished = None, 0.0
+        _line_up(controls.values())
+        super().__init__([*controls.values(), self._live.image, self._foot, self._trouble])
+        self.layout.align_items = "flex-start"
+        self._live.paint()
+        self._speak()
+        for widget in controls.values():
+            widget.observe(self._moved, names="value")
+
+    @property
+    def values(self) -> dict:
+        """Where the sliders stand: ``{name: value}``."""
+        return {name: widget.value for name, widget in self.controls.items()}
+
+    @property
+    def sentence(self) -> str:
+        """The sentence for where the sliders stand now."""
+        self._flush()
+        return self._sentence
+
+    @property
+    def picture(self) -> Picture:
+        """The picture for where the sliders stand now."""
+        self._flush()
+        return self.view.picture
+
+    def limits(self) -> dict[str, tuple]:
+        """``{name: (minimum, start, maximum)}`` of sliders, every choice of buttons, menus and checkboxes."""
+        return dict(self._limits)
+
+    def move(self, **values) -> str:
+        """Moves sliders from code, all at once, and returns the sentence; what the view raises is raised here too.
+
+        Raises:
+            KeyError: no slider of that name.
+            ValueError: a value that the slider can't take; the sliders stay where they were.
+        """
+        for name in values:
+            if name not in self.controls:
+                raise KeyError(f"no slider {name!r}: this view has {', '.join(self.controls)}.")
+        before = self.values
+        self._holding = True
+        try:
+            for name, value in values.items():
+                self.controls[name].value = value
+                if self.controls[name].value != value:  # ipywidgets clamps silently
+                    raise ValueError(f"{name}={value!r} is not a place on its slider: {self._limits[name]}.")
+        except Exception:
+            for name, value in before.items():
+                self.controls[name].value = value
+            raise
+        finally:
+            self._holding = False
+        self._redraw()
+        if self.error is not None:
+            raise self.error
+        return self._sentence
+
+    def _moved(self, change) -> None:
+        """A slider moved: redraw at once, or, if moves have piled up meanwhile, once for all of them.
+
+        JupyterLab sends a slider's next position only after the kernel has finished with the last one, and then the
+        newest, so drawing at once never lags by more than one redraw. Front ends without that brake queue up every
+        position. These come right after a redraw; then the queue is left to run dry and the newest position is drawn.
+        """
+        if self._holding or self._pending is not None:
+            return
+        if time.perf_counter() - self._finished < self.queued:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                loop = None  # plain Python: nobody would call back later
+            if loop is not None:
+                self._pending = loop.call_later(self.queued, self._flush)
+                return
+        self._redraw()
+
+    def _flush(self) -> None:
+        """Does the redraw that was put off, if there is one."""
+        if self._pending is not None:
+            self._redraw()
+
+    def _redraw(self) -> None:
+        """View, picture and sentence for the newest values; an exception is shown under the picture."""
+        with LOCK:
+            if self._drawing:  # the view itself moved a slider: draw again afterwards, with what it wants
+                self._stale = True
+                return
+            self._drawing = True
+            try:
+                self._stale = True
+                while self._stale:
+                    self._stale = False
+                    if self._pending is not None:
+                        self._pending.cancel()
+                        self._pending = None
+                    try:
+                        self._sentence = _checked(self.view, self.view(**self.values))
+                        self._live.paint()
+                        self.error = None
+                    except Exception as error:
+                        self.error = error
+                    self._speak()
+            finally:
+                self._drawing = False
+                self._finished = time.perf_counter()
+
+    def _speak(self) -> None:
+        self._foot.value = _paragraph(self._sentence) if self.error is None else ""
+        self._trouble.value = _report(self.values, self.error) if self.error is not None else ""
+
+    def _repr_mimebundle_(self, **kwargs) -> dict:
+        twin = self.twin
+        with LOCK:
+            still = twin if isinstance(twin, Still) else show(twin if twin is not None else self.picture, self.sentence)
+        return super()._repr_mimebundle_(**kwargs) | still._repr_mimebundle_()
+
+
+def explore(
+    view, /, *, twin: Still | Figure | None = None, labels: dict[str, str] | None = None, **sliders
+) -> Explorer:
+    """Gives a view its sliders: the last line of a cell.
+
+    Args:
+        view: A `View`, or any callable with a ``picture``, that takes the sliders' names as keywords.
+        twin: What a saved notebook shows in place of the current picture: small multiples that carry the lesson without
+            a slider, as a figure or, with a sentence of their own, as ``show(figure, sentence)``.
+        labels: What stands before a slider where its name with spaces won't do: ``{"rank": "rank r"}``.
+        sliders: One `lora_teach.live.controls.control` for each keyword of the view: ``rank=(1, 96, 8)``,
+            ``strength=(0.0, 3.0, 1.0, 0.05)``, ``rank=[1, 2, 4, 8]``, ``language=["Finnish", "Zulu"]``, ``both=True``.
+
+    Raises:
+        TypeError: the view is not callable, has no `Picture` or returns no sentence; a slider of no known form.
+        Whatever the view raises where the sliders start.
+    """
+    if not callable(view) or not isinstance(getattr(view, "picture", None), Picture):
+        raise TypeError(
+            f"explore takes a callable with a picture, and {view!r} has none: set view.picture = Picture(…)."
+        )
+    if not sliders:
+        raise TypeError(
+            "explore needs at least one slider; for a picture that stands still use show(figure, sentence)."
+        )
+    labels = labels or {}
+    for name in labels:
+        if name not in sliders:
+            raise KeyError(f"a label for {name!r}, but the sliders are {', '.join(sliders)}.")
+    controls = {name: control(name, spec, labels.get(name)) for name, spec in sliders.items()}
+    return Explorer(view, controls, twin)
+
+
+def _checked(view, sentence) -> str:
+    if not isinstance(sentence, str) or not sentence.strip():
+        raise TypeError(f"{type(view).__name__} returned {sentence!r}: a view returns the sentence under its picture.")
+    return sentence
+
+
+def _line_up(widgets) -> None:
+    """Labels in one column, sliders of one length."""
+    widgets = list(widgets)
+    longest = max(len(getattr(widget, "description", "")) for widget in widgets)
+    for widget in widgets:
+        if hasattr(widget.style, "description_width"):
+            widget.style.description_width = f"{max(4.0, 0.6 * longest + 0.8):.1f}em"
+        if not isinstance(widget.layout.width, str):
+            widget.layout.width = "min(100%, 36em)"
+
+
+def _paragraph(sentence: str) -> str:
+    return f'<div style="{TEXT}">{html.escape(sentence)}</div>'
+
+
+def _report(values: dict, error: Exception) -> str:
+    """The exception as a learner reads it: what was asked, what went wrong; the traceback folded away."""
+    asked = ", ".join(f"{name} = {value}" for name, value in values.items())
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return (
+        f'<div style="{TEXT}; border-left: 3px solid {COLOURS["full"]}; padding-left: 8px">'
+        f"<b>This move failed</b> at {html.escape(asked)}; the picture shows the last one that worked.<br>"
+        f"{type(error).__name__}: {html.escape(str(error))}"
+        "<details><summary>Where it happened</summary>"
+        f'<pre style="font-size: 11px">{html.escape(trace)}</pre></details></div>'
+    )

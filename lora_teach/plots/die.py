@@ -1,0 +1,18 @@
+"""A loss read aloud: e^loss is the number of sides of a fair die that is as hard to guess as the next letter."""
+
+import numpy as np
+
+from lora_teach.plots.style import COLOURS, styled
+
+SIDES = (6, 8, 10, 15, 20, 30, 40, 60, 80, 100)  # what the right-hand axis is marked with
+FEW_SIDES = (5, 6, 7, 8, 9, 10, 11, 12)  # where the losses lie close together
+
+
+@styled
+def die_axis(axes, sides=SIDES):
+    """A second scale at the right of ``axes``, whose own y axis is a loss in nats; returns it."""
+    right = axes.secondary_yaxis("right", functions=(np.exp, lambda sides: np.log(np.maximum(sides, 1e-9))))
+    right.set_ylabel("sides of a fair die", color=COLOURS["ink"])
+    right.set_yticks(sides)
+    right.tick_params(labelsize=9, color=COLOURS["base"], labelcolor=COLOURS["ink"], length=3)
+    return right

@@ -1,0 +1,194 @@
+"""A figure that moves: the artists that change are redrawn over a cached background.
+
+Drawing axes, ticks and labels is what costs time (about 50 ms for an 8×3.5 inch figure); a line or a heat map alone
+costs about 1 ms. So a ``Picture`` draws everything that stays once, keeps the pixels, and on every move puts them back
+and draws only the moving artists on top. Nothing here knows of widgets.
+"""
+
+import base64
+import io
+from collections.abc import Iterable
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axis import Axis, Tick
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+
+def settle(figure: Figure) -> None:
+    """Solves the figure's layout once and freezes it: solving it again on every draw costs more than the draw."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+
+
+def encode_png(pixels: np.ndarray, kept: bool = False) -> bytes:
+    """PNG bytes of RGB pixels, by Pillow, without dates or versions, so that equal pixels give equal bytes.
+
+    Args:
+        pixels: uint8, ``(height, width, 3)``.
+        kept: For a file: 256 colours fitted to the picture and the best compression, a third of the size. Otherwise
+            for the eye that waits: every colour, the fastest compression.
+    """
+    image, file = Image.fromarray(pixels), io.BytesIO()
+    if kept:
+        image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    else:
+        image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+class Picture:
+    """One figure with the artists in it that move.
+
+    Args:
+        figure: A ``Figure`` from `lora_teach.plots.figure`; its layout is solved here and stays.
+        moving: The artists that a view changes (lines, images, bars, texts, titles), nested lists allowed. Everything
+            else is background. Limits, ticks and labels belong to the background: after changing one of them, call
+            `background_changed`.
+
+    Raises:
+        TypeError: a moving thing is not an artist, or is an axis or a tick (they can't be drawn apart from their axes).
+    """
+
+    def __init__(self, figure: Figure, moving: Iterable = ()) -> None:
+        self.figure = figure
+        if not isinstance(figure.canvas, FigureCanvasAgg):
+            FigureCanvasAgg(figure)
+        self.moving = list(_artists(moving))
+        for artist in self.moving:
+            artist.set_animated(True)  # left out of the background by matplotlib itself
+        settle(figure)
+        self._background = None
+
+    def background_changed(self, relayout: bool = False) -> None:
+        """The next picture is drawn whole: to be called after limits, ticks, labels or a fixed artist changed.
+
+        Args:
+            relayout: Whether to solve the layout again, since labels need more room than they did; axes may shift.
+        """
+        self._background = None
+        if relayout:
+            self.figure.set_layout_engine("constrained")
+            settle(self.figure)
+
+    def pixels(self) -> np.ndarray:
+        """The picture as it stands, background from the cache where there is one: uint8, ``(height, width, 3)``."""
+        canvas = self.figure.canvas
+        if self._background is None:
+            canvas.draw()  # everything but the moving artists
+            self._background = canvas.copy_from_bbox(self.figure.bbox)
+        else:
+            canvas.restore_region(self._background)
+        renderer = canvas.get_renderer()
+        for artist in sorted(self.moving, key=lambda artist: artist.get_zorder()):
+            artist.draw(renderer)
+        return _rgb(canvas)
+
+    def blit_png(self) -> bytes:
+        """The picture for the screen: cached background, fast compression."""
+        return encode_png(self.pixels())
+
+    def png(self) -> bytes:
+        """The picture drawn whole, every pixel as it is; `show` makes the one that is kept in a file."""
+        self.background_changed()
+        return encode_png(self.pixels())
+
+
+def _artists(moving) -> Iterable[Artist]:
+    """Flattens lists, dicts of artists and containers (the bars of ``ax.bar``) to single artists."""
+    if isinstance(moving, (Axis, Tick)):
+        raise TypeError(
+            f"{type(moving).__name__} can't be a moving artist: ticks are drawn with their axes. "
+            "Leave it in the background and call picture.background_changed() after changing it."
+        )
+    if isinstance(moving, Artist):
+        yield moving
+    elif isinstance(moving, dict):
+        yield from _artists(moving.values())
+    elif isinstance(moving, Iterable) and not isinstance(moving, str):
+        for item in moving:
+            yield from _artists(item)
+    else:
+        raise TypeError(f"moving takes matplotlib artists, and {moving!r} is a {type(moving).__name__}.")
+
+
+class Still:
+    """A PNG with its sentence under it: what a static cell ends in, and what a saved notebook keeps.
+
+    A notebook shows only the richest form of an output, so the sentence is drawn into the picture's foot; it is also
+    the output's plain text, which screen readers, diffs and tests read.
+    """
+
+    def __init__(self, png: bytes, sentence: str) -> None:
+        self.png = png
+        self.sentence = sentence
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"image/png": base64.b64encode(self.png).decode("ascii"), "text/plain": self.sentence}
+
+
+def show(picture: Figure | Picture, sentence: str) -> Still:
+    """The picture with its sentence, as the last expression of a cell.
+
+    Args:
+        picture: A figure, whose layout is solved here, or a `Picture`.
+        sentence: What is to be seen, in plain words; one line or more, without mark-up.
+
+    Raises:
+        TypeError: ``picture`` is something else, or ``sentence`` is not a text.
+        ValueError: the sentence is empty.
+    """
+    if isinstance(picture, Figure):
+        picture = Picture(picture)
+    if not isinstance(picture, Picture):
+        raise TypeError(f"show takes a Figure or a Picture, not a {type(picture).__name__}.")
+    if not isinstance(sentence, str):
+        raise TypeError(f"The sentence under a picture is a text, not a {type(sentence).__name__}.")
+    if not sentence.strip():
+        raise ValueError("The sentence under a picture is empty: say in plain words what is to be seen.")
+    picture.background_changed()
+    pixels = picture.pixels()
+    return Still(encode_png(np.concatenate([pixels, caption(sentence, pixels.shape[1])]), kept=True), sentence)
+
+
+def caption(sentence: str, width: int, size: float = 10.5, dpi: int = 100) -> np.ndarray:
+    """The sentence as pixels, wrapped to ``width``: uint8, ``(height, width, 3)``, black on white."""
+    margin, line_height = 12, round(size * dpi / 72 * 1.4)
+    foot = Figure(figsize=(width / dpi, 1), dpi=dpi, facecolor="white")
+    renderer = FigureCanvasAgg(foot).get_renderer()
+    text = foot.text(
+        0, 0, "", size=size, family="DejaVu Sans", color="black", va="top", linespacing=1.3, parse_math=False
+    )
+    lines = []
+    for paragraph in sentence.splitlines():
+        line = ""
+        for word in paragraph.split():
+            text.set_text(f"{line} {word}".strip())
+            if line and text.get_window_extent(renderer).width > width - 2 * margin:
+                lines.append(line)
+                line = word
+            else:
+                line = text.get_text()
+        lines.append(line)
+    height = line_height * len(lines) + margin
+    foot.set_size_inches(width / dpi, height / dpi)
+    text.set_text("\n".join(lines))
+    text.set_position((margin / width, 1 - 2 / height))
+    foot.canvas.draw()
+    return _rgb(foot.canvas)[:height, :width]
+
+
+def _rgb(canvas: FigureCanvasAgg) -> np.ndarray:
+    """The canvas's colours without its alpha channel, which says nothing on opaque white: ``(height, width, 3)``."""
+    drawn = np.asarray(canvas.buffer_rgba())  # (height, width, 4)
+    pixels = np.empty((*drawn.shape[:2], 3), np.uint8)
+    for channel in range(3):  # six times as fast as drawn[..., :3].copy()
+        pixels[..., channel] = drawn[..., channel]
+    return pixels

@@ -1,0 +1,345 @@
+import asyncio
+import base64
+import gc
+import html
+import io
+import threading
+
+import ipywidgets
+import numpy as np
+import psutil
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from traitlets import TraitError
+
+from lora_teach.live import Explorer, View, explore
+from lora_teach.plots import figure, panels, show
+from tests.live.sweep import assert_whole, sweep
+from tests.live.toy import Toy
+
+
+def decoded(png):
+    return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
+
+
+def painted(explorer):
+    """What the page shows now: the pixels of the image widget."""
+    (image,) = [child for child in explorer.children if isinstance(child, ipywidgets.Image)]
+    return decoded(image.value)
+
+
+def words(explorer):
+    """The texts under the picture, as the page has them."""
+    return [html.unescape(child.value) for child in explorer.children if isinstance(child, ipywidgets.HTML)]
+
+
+def test_a_blitted_picture_equals_one_drawn_whole_from_nothing():
+    explorer = Toy.example()
+    for values in ({"speed": 7}, {"height": 2.5}, {"colour": "orange", "speed": 1}):
+        explorer.move(**values)
+        fresh = Toy()
+        fresh(**explorer.values)
+        assert np.array_equal(painted(explorer), decoded(fresh.picture.png()))
+
+
+def test_changed_limits_need_and_get_a_whole_redraw():
+    explorer = Toy.example()
+    axes = explorer.view.wave.axes
+    axes.set_ylim(-30, 30)
+    with pytest.raises(AssertionError, match="background_changed"):
+        assert_whole(explorer)
+    before = painted(explorer)
+    axes.set_ylim(-10, 10)
+    explorer.view.picture.background_changed()
+    explorer.move(speed=5)
+    assert_whole(explorer)
+    assert not np.array_equal(before, painted(explorer))  # the tick labels are others
+
+
+def test_the_view_is_called_once_unguarded_before_it_is_wired():
+    view = Toy()
+    explore(view, speed=(1, 20, 3))
+    assert view.calls == [3]
+    with pytest.raises(ValueError, match="bad luck"):
+        explore(Toy(), speed=(1, 20, 13))
+
+
+def test_moving_a_slider_moves_picture_and_sentence():
+    explorer = Toy.example()
+    before = painted(explorer)
+    explorer.controls["speed"].value = 9
+    assert explorer.sentence == "At speed 9 the height is 1.00."
+    assert explorer.sentence in words(explorer)[0]
+    assert not np.array_equal(before, painted(explorer))
+
+
+def test_without_a_loop_every_move_is_drawn_at_once():
+    explorer = Toy.example()
+    for speed in range(4, 12):
+        explorer.controls["speed"].value = speed
+    assert explorer.view.calls == [3, *range(4, 12)]
+
+
+def test_piled_up_moves_are_merged_and_the_last_one_is_drawn(monkeypatch):
+    monkeypatch.setattr(Explorer, "queued", 0.2)  # a busy machine may pause between two moves
+
+    async def burst(explorer):
+        explorer.move(speed=1)
+        for step in range(100):
+            explorer.controls["speed"].value = 1 + step % 12
+            explorer.controls["height"].value = (step % 13) / 4
+        while explorer._pending is not None:
+            await asyncio.sleep(0.001)
+
+    explorer = Toy.example()
+    asyncio.run(burst(explorer))
+    assert len(explorer.view.calls) < 20  # of 200
+    fresh = Toy()
+    assert fresh(**explorer.values) == explorer._sentence == "At speed 4 the height is 2.00."
+    assert np.array_equal(painted(explorer), decoded(fresh.picture.png()))
+
+
+def test_asking_for_the_sentence_or_the_picture_does_not_wait_for_a_merged_move(monkeypatch):
+    monkeypatch.setattr(Explorer, "queued", 60.0)
+
+    async def ask(explorer):
+        explorer.move(speed=1)
+        explorer.controls["speed"].value = 2
+        explorer.controls["speed"].value = 6
+        return explorer.sentence
+
+    explorer = Toy.example()
+    assert asyncio.run(ask(explorer)).startswith("At speed 6")
+
+
+def test_an_exception_is_shown_and_the_next_good_move_clears_it():
+    explorer = Toy.example()
+    before = painted(explorer)
+    explorer.controls["speed"].value = 13  # as the page does it: nobody there to catch anything
+    sentence, trouble = words(explorer)
+    assert isinstance(explorer.error, ValueError)
+    assert "ValueError: speed=13 brings bad luck: use <12> or less." in trouble
+    assert "speed = 13" in trouble and "toy.py" in trouble and sentence == ""
+    assert np.array_equal(before, painted(explorer))
+    explorer.controls["speed"].value = 12
+    assert explorer.error is None and words(explorer)[1] == ""
+    assert "At speed 12" in words(explorer)[0]
+
+
+def test_an_exception_while_drawing_is_shown_too():
+    explorer = Toy.example()
+    explorer.controls["speed"].value = 14
+    assert explorer.error is not None and "shape" in words(explorer)[1]
+    explorer.controls["speed"].value = 2
+    assert explorer.error is None
+    assert_whole(explorer)
+
+
+def test_what_is_shown_of_an_exception_is_escaped():
+    explorer = Toy.example()
+    explorer.controls["speed"].value = 13
+    (raw,) = [child.value for child in explorer.children if isinstance(child, ipywidgets.HTML) and child.value]
+    assert "<12>" not in raw and "&lt;12&gt;" in raw
+
+
+def test_move_raises_what_the_view_raises():
+    with pytest.raises(ValueError, match="bad luck"):
+        Toy.example().move(speed=13)
+
+
+def test_move_refuses_what_a_slider_cannot_take_and_leaves_it():
+    explorer = Toy.example()
+    with pytest.raises(KeyError, match="no slider 'rank': this view has speed, height, colour"):
+        explorer.move(rank=3)
+    for wrong in ({"speed": 5, "height": 9.0}, {"speed": 99}, {"colour": "red"}):
+        with pytest.raises((ValueError, TraitError)):
+            explorer.move(**wrong)
+        assert explorer.values == {"speed": 3, "height": 1.0, "colour": "blue"}
+    assert explorer.sentence == "At speed 3 the height is 1.00."
+
+
+def test_a_view_may_move_another_slider():
+    class Coupled(Toy):
+        def __call__(self, speed, height):
+            self.explorer.controls["height"].value = min(height, speed / 10)
+            return super().__call__(speed, height)
+
+    view = Coupled()
+    view.explorer = type("Stub", (), {"controls": {"height": ipywidgets.FloatSlider()}})
+    explorer = view.explorer = explore(view, speed=(1, 20, 20), height=(0.0, 3.0, 2.0))
+    explorer.controls["speed"].value = 5
+    assert explorer.sentence == "At speed 5 the height is 0.50."
+
+
+def test_limits_are_minimum_start_and_maximum():
+    explorer = Toy.example()
+    expected = {"speed": (1, 3, 20), "height": (0.0, 1.0, 3.0), "colour": ("blue", "orange")}
+    assert explorer.limits() == expected
+    explorer.move(speed=9)
+    assert explorer.limits() == expected
+
+
+def test_the_saved_notebook_keeps_picture_and_sentence_beside_the_widget():
+    explorer = Toy.example()
+    explorer.move(speed=8)
+    bundle = explorer._repr_mimebundle_()
+    assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
+    assert bundle["text/plain"] == "At speed 8 the height is 1.00."
+    kept, seen = decoded(base64.b64decode(bundle["image/png"])), painted(explorer)
+    assert np.abs(kept[: len(seen)].astype(int) - seen).max() <= 16  # 256 colours in the file
+    assert (kept[len(seen) :] < 128).any()  # the sentence, in dark letters under the picture
+    again = Toy.example()
+    again.move(speed=8)
+    assert again._repr_mimebundle_()["image/png"] == bundle["image/png"]
+
+
+def test_a_twin_is_what_the_saved_notebook_keeps():
+    small = figure(3.0, 2.0)
+    panels(small).plot([1, 2], [3, 4])
+    explorer = explore(Toy(), twin=small, speed=(1, 20, 3))
+    assert explorer._repr_mimebundle_()["text/plain"] == explorer.sentence
+    assert decoded(base64.b64decode(explorer._repr_mimebundle_()["image/png"])).shape[1] == 300
+    still = show(small, "Four of them, side by side.")
+    bundle = explore(Toy(), twin=still, speed=(1, 20, 3))._repr_mimebundle_()
+    assert bundle["text/plain"] == "Four of them, side by side."
+    assert bundle["image/png"] == still._repr_mimebundle_()["image/png"]
+
+
+def test_the_box_keeps_clear_of_what_breaks_images():
+    explorer = Toy.example()
+    (image,) = [child for child in explorer.children if isinstance(child, ipywidgets.Image)]
+    assert image.tooltip is None  # a tooltip crashes its view
+    assert explorer.layout.align_items == "flex-start"  # else the image is stretched
+
+
+def test_a_thousand_moves_leave_memory_and_figures_where_they_were():
+    explorer = Toy.example()
+
+    def go(moves):
+        for step in range(moves):
+            explorer.controls["speed"].value = 1 + step % 12
+        gc.collect()
+        return sum(issubclass(type(thing), Figure) for thing in gc.get_objects()), psutil.Process().memory_info().rss
+
+    figures, memory = go(100)
+    figures_after, memory_after = go(1000)
+    assert figures_after == figures
+    assert memory_after - memory < 20 * 2**20
+
+
+def test_two_explorers_moved_from_two_threads_corrupt_nothing():
+    explorers = [Toy.example(), Toy.example()]
+
+    def shake(explorer, last):
+        for step in range(40):
+            explorer.controls["speed"].value = 1 + step % 12
+        explorer.controls["speed"].value = last
+
+    threads = [threading.Thread(target=shake, args=pair) for pair in zip(explorers, (5, 17), strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for explorer, last in zip(explorers, (5, 17), strict=True):
+        fresh = Toy()
+        assert fresh(last) == explorer.sentence
+        assert np.array_equal(painted(explorer), decoded(fresh.picture.png()))
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "value"),
+    [
+        ((1, 96, 8), ipywidgets.IntSlider, 8),
+        ((0, 90, 30, 15), ipywidgets.IntSlider, 30),
+        ((0.0, 3.0, 1.0, 0.05), ipywidgets.FloatSlider, 1.0),
+        ((0, 3, 1.5), ipywidgets.FloatSlider, 1.5),
+        ([1, 4, 16], ipywidgets.SelectionSlider, 1),
+        (([0.001, 0.01], 0.01), ipywidgets.SelectionSlider, 0.01),
+        (["Finnish", "Zulu"], ipywidgets.ToggleButtons, "Finnish"),
+        ((["Finnish", "Zulu"], "Zulu"), ipywidgets.ToggleButtons, "Zulu"),
+        ([f"layer {i}" for i in range(9)], ipywidgets.ToggleButtons, "layer 0"),
+        (True, ipywidgets.Checkbox, True),
+    ],
+)
+def test_a_slider_is_made_of(spec, kind, value):
+    class Echo(Toy):
+        def __call__(self, it):
+            return repr(it)
+
+    explorer = explore(Echo(), labels={"it": "this thing"}, it=spec)
+    widget = explorer.controls["it"]
+    assert type(widget) is kind and widget.value == value and widget.description == "this thing"
+    assert explorer.sentence == repr(value)
+    assert [sentence for _, sentence in sweep(explorer)] == [
+        repr(place) for place in dict.fromkeys(explorer.limits()["it"])
+    ]
+
+
+def test_readouts_show_the_digits_of_the_step():
+    view = Toy()
+    for step, expected in ((0.05, ".2f"), (0.25, ".2f"), (0.5, ".1f"), (0.001, ".3f")):
+        assert explore(view, speed=(0.0, 3.0, 1.0, step)).controls["speed"].readout_format == expected
+
+
+def test_a_ready_widget_is_taken_as_it_is():
+    number = ipywidgets.BoundedIntText(value=4, min=1, max=9)
+    menu = ipywidgets.Dropdown(options=["blue", "red"])
+    explorer = explore(Toy(), speed=number, colour=menu)
+    assert explorer.controls == {"speed": number, "colour": menu}
+    assert explorer.limits() == {"speed": (1, 4, 9), "colour": ("blue", "red")}
+    assert [values for values, _ in sweep(explorer)][-1] == {"speed": 9, "colour": "red"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ((5, 1, 3), ValueError, "rank: the range 5 to 1 is empty"),
+        ((1, 5, 9), ValueError, "rank: the start value 9 lies outside 1 to 5"),
+        ((1, 5, 3, 0), ValueError, "rank: the step 0 must be above 0 and at most 4"),
+        (([1, 2], 3), ValueError, "rank: the start value 3 is not among"),
+        ([1, "two"], TypeError, "rank: a list is all numbers or all texts"),
+        ((1, 5), TypeError, "is no control: give"),
+        ((1, float("nan"), 2), TypeError, "is no control: give"),
+        ([], TypeError, "is no control: give"),
+        ("4", TypeError, "is no control: give"),
+        (ipywidgets.VBox(), TypeError, "a VBox has no value"),
+    ],
+)
+def test_a_slider_that_cannot_be_made_is_refused(spec, error, message):
+    with pytest.raises(error, match=message):
+        explore(Toy(), rank=spec)
+
+
+def test_what_is_no_view_is_refused():
+    with pytest.raises(TypeError, match="takes a callable with a picture"):
+        explore(lambda x: "words", x=(1, 3, 2))
+    with pytest.raises(TypeError, match="at least one slider"):
+        explore(Toy())
+    with pytest.raises(KeyError, match="a label for 'x', but the sliders are speed"):
+        explore(Toy(), labels={"x": "y"}, speed=(1, 3, 2))
+
+    class Silent(Toy):
+        def __call__(self, speed):
+            pass
+
+    with pytest.raises(TypeError, match="Silent returned None: a view returns the sentence"):
+        explore(Silent(), speed=(1, 3, 2))
+
+    class Bare(View):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Bare lacks example"):
+        Bare.example()
+    with pytest.raises(NotImplementedError, match="Bare lacks __call__"):
+        Bare()(speed=1)
+
+
+def test_the_sweep_visits_every_end_and_returns_to_the_start():
+    explorer = Toy.example()
+    explorer.controls["speed"].max = 12  # the toy breaks above that, on purpose
+    explorer._limits["speed"] = (1, 3, 12)
+    visited = [values for values, _ in sweep(explorer)]
+    assert len(visited) == 3 * 3 * 2
+    assert {values["speed"] for values in visited} == {1, 3, 12}
+    assert explorer.values == {"speed": 3, "height": 1.0, "colour": "blue"}

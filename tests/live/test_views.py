@@ -1,0 +1,124 @@
+"""Every view of the course is swept, and every ``explore(…)`` that a reader meets shows a view that is."""
+
+import ast
+import functools
+import importlib
+import pkgutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import lora_teach.live
+from lora_teach.live import View, explore
+from lora_teach.live.controls import control, positions
+from tests.live.sweep import sweep
+from tests.live.toy import Toy
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+OPTIONS = {"twin", "labels"}  # of explore itself; every other keyword is a slider
+
+for module in pkgutil.iter_modules(lora_teach.live.__path__, "lora_teach.live."):
+    importlib.import_module(module.name)
+
+
+def kinds(parent=View):
+    """All views of the library, by name."""
+    for kind in parent.__subclasses__():
+        if kind.__module__.startswith("lora_teach."):
+            yield kind.__name__, kind
+        yield from kinds(kind)
+
+
+VIEWS = dict(kinds())
+
+
+def explored(source, views):
+    """For each ``explore(…)`` in this code the name of its view, or None, and its sliders' specifications."""
+    made = {}  # names of views, as they are at this point of the code
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Assign, ast.Call))]
+    for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset)):
+        if isinstance(node, ast.Assign):
+            value = called(node.value) if isinstance(node.value, ast.Call) else None
+            made |= {target.id: value for target in node.targets if isinstance(target, ast.Name)}
+        elif called(node) == "explore":
+            view = node.args[0] if node.args else None
+            name = called(view) if isinstance(view, ast.Call) else made.get(getattr(view, "id", None))
+            yield (
+                name if name in views or name == "cls" else None,
+                {word.arg: word.value for word in node.keywords if word.arg not in OPTIONS},
+            )
+
+
+def called(call):
+    """``explore`` in both ``explore(…)`` and ``live.explore(…)``."""
+    return getattr(call.func, "id", getattr(call.func, "attr", None))
+
+
+@functools.cache
+def example(name):
+    """A view's explorer as its notebook has it; made once, since some views train."""
+    return VIEWS[name].example()
+
+
+def as_written(specs, known):
+    """The explorer that a call with these sliders makes, with the view of a known one; None if that is the known one.
+
+    A slider whose specification is computed (from a list of languages, say) is taken from the known explorer.
+    """
+    unknown = set(specs) - set(known.controls)
+    assert not unknown, f"sliders {sorted(unknown)} are not among {sorted(known.controls)} of example()"
+    sliders = {}
+    for name, node in specs.items():
+        try:
+            sliders[name] = ast.literal_eval(node)
+        except ValueError:
+            sliders[name] = known.controls[name]
+    places = {name: positions(control(name, spec)) for name, spec in sliders.items()}
+    return None if places == known.limits() else explore(known.view, **sliders)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_view_at_minimum_start_and_maximum_of_every_slider(name):
+    sentences = [sentence for _, sentence in sweep(example(name))]
+    assert len(set(sentences)) > 1, f"{name} says the same wherever its sliders stand: {sentences[0]!r}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_explore_in_a_notebook_shows_a_swept_view(path):
+    cells = nbformat.read(path, as_version=4).cells
+    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    for name, specs in explored(source, VIEWS):
+        assert name, f"{path.name}: explore() takes a view derived from View, made in this notebook: {list(specs)}"
+        other = as_written(specs, example(name))
+        if other is not None:  # the same view with sliders of its own
+            assert list(sweep(other))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "lora_teach" / "live").glob("*.py")), ids=lambda path: path.stem)
+def test_every_explore_in_the_library_shows_a_view_that_the_sweep_finds(path):
+    for name, specs in explored(path.read_text(encoding="utf-8"), VIEWS):
+        assert name, f"{path.name}: explore() takes a view derived from View: {list(specs)}"
+
+
+def test_an_unswept_view_is_noticed():
+    views = {"Toy"}
+    assert [name for name, _ in explored("explore(Other(), x=(1, 2, 1))", views)] == [None]
+    assert [name for name, _ in explored("view = Toy(3)\nlive.explore(view, x=(1, 2, 1))", views)] == ["Toy"]
+    twice = "view = Toy()\nexplore(view, x=True)\nview = Other()\nshown = explore(view, x=True)"
+    assert [name for name, _ in explored(twice, views)] == ["Toy", None]
+
+
+def test_a_view_with_other_sliders_than_its_example_is_swept_with_those():
+    known = Toy.example()
+    same = "explore(Toy(), speed=(1, 20, 3), height=(0.0, 3.0, 1.0, 0.25), colour=chosen())"
+    ((_, specs),) = explored(same, {"Toy"})
+    assert as_written(specs, known) is None
+    ((_, specs),) = explored("explore(Toy(), twin=still, speed=(1, 12, 3), colour=chosen())", {"Toy"})
+    other = as_written(specs, known)
+    assert other.limits() == {"speed": (1, 3, 12), "colour": ("blue", "orange")}
+    assert len(list(sweep(other))) == 6
+    ((_, specs),) = explored("explore(Toy(), speed=(1, 12, 3), rank=(1, 8, 4))", {"Toy"})
+    with pytest.raises(AssertionError, match="'rank'.*not among"):
+        as_written(specs, known)

@@ -1,0 +1,42 @@
+"""A view as small as a view can be, for the tests of the machinery."""
+
+import numpy as np
+
+from lora_teach.live import View, explore
+from lora_teach.plots import Picture, figure, legend, line, matrix, panels, styled
+
+X = np.linspace(0, 10, 50)
+
+
+@styled
+def draw():
+    made = figure(3.0, 1.6)
+    left, right = panels(made, columns=2)
+    image = matrix(left, np.zeros((4, 4)), limit=3.0)
+    (wave,) = right.plot(X, X, **line("lora", marker="", label="wave"))
+    title = right.set_title("speed 10")
+    right.set(xlabel="x (s)", ylabel="y (m)", ylim=(-3, 3))
+    legend(right, loc="upper right")
+    return Picture(made, [image, wave, title]), wave, image, title
+
+
+class Toy(View):
+    """A sine whose speed, height and colour are set; speed 13 is refused, speed 14 breaks the drawing itself."""
+
+    def __init__(self):
+        self.picture, self.wave, self.image, self.title = draw()
+        self.calls = []
+
+    def __call__(self, speed, height=1.0, colour="blue"):
+        self.calls.append(speed)
+        if speed == 13:
+            raise ValueError("speed=13 brings bad luck: use <12> or less.")
+        self.wave.set_data(X if speed != 14 else X[:3], height * np.sin(speed * X))
+        self.wave.set_color(colour)
+        self.image.set_data(np.full((4, 4), height))
+        self.title.set_text(f"speed {speed}")
+        return f"At speed {speed} the height is {height:.2f}."
+
+    @classmethod
+    def example(cls):
+        return explore(cls(), speed=(1, 20, 3), height=(0.0, 3.0, 1.0, 0.25), colour=["blue", "orange"])
