@@ -1,0 +1,158 @@
+import pytest
+import torch
+
+from lora_teach.exercises import TODO, check_options, check_overlay
+
+BLOCK = r"blocks\.2\.mlp\..*"
+
+
+def options(target_modules, rank):
+    return check_options(lambda: {"target_modules": target_modules, "rank": rank})
+
+
+@pytest.mark.parametrize("targets", [BLOCK, r"blocks\.2\.mlp\.(up|down)_proj", ["2.mlp.up_proj", "2.mlp.down_proj"]])
+def test_right_options_pass(targets):
+    result = options(targets, 10)
+    assert result.passed and "9,600" in result.message
+
+
+@pytest.mark.parametrize("stub", [TODO, {"target_modules": TODO, "rank": TODO}, {"target_modules": BLOCK, "rank": ...}])
+def test_blank_options_are_todo(stub):
+    assert check_options(lambda: stub).status == "TODO"
+
+
+@pytest.mark.parametrize(
+    ("targets", "rank", "words"),
+    [
+        (["up_proj", "down_proj"], 10, "all three blocks: a list matches the ends of names"),
+        (r".*mlp.*_proj", 10, "all three blocks"),
+        (r"blocks\.2\.attention\..*", 10, "the attention of the last block"),
+        (["2.mlp.up_proj"], 10, "down_proj is missing"),
+        (["blocks.2.mlp"], 10, "MLP is no linear layer"),
+        ("up_proj", 10, "matches no module"),
+        (r"blocks\.3\.mlp\..*", 10, "matches no module"),
+        (BLOCK, 20, "counts one of the two layers"),
+        (BLOCK, 3, "all three blocks: here one"),
+        (BLOCK, 11, "10,560 numbers, above the budget"),
+        (BLOCK, 13, "12,480 numbers, above the budget"),
+        (BLOCK, 9, "1,360 numbers are left, and one rank more costs 960"),
+        (BLOCK, 8, "this rank trains 7,680"),
+        (BLOCK, 97, "at most 96"),
+        (BLOCK, "10", "not a whole number"),
+    ],
+)
+def test_usual_mistakes_in_options_are_named(targets, rank, words):
+    result = options(targets, rank)
+    assert result.status == "NOT YET" and words in result.message
+
+
+@pytest.mark.parametrize("given", [None, {}, {"rank": 10}, 10, {"target_modules": BLOCK, "r": 10}])
+def test_options_that_are_no_options_are_named(given):
+    result = check_options(lambda: given)
+    assert result.status == "NOT YET" and "the keys target_modules and rank" in result.message
+
+
+def overlay(model, layers):
+    def hook_for(layer):
+        def hook(module, args, output):
+            return output + layer(args[0])
+
+        return hook
+
+    return [model.get_submodule(name).register_forward_hook(hook_for(layer)) for name, layer in layers.items()]
+
+
+def hooking(make):
+    """An overlay whose hooks are what ``make(layer)`` returns."""
+    return lambda model, layers: [
+        model.get_submodule(name).register_forward_hook(make(layer)) for name, layer in layers.items()
+    ]
+
+
+def test_right_overlay_passes():
+    assert check_overlay(overlay).passed
+
+
+def test_overlay_with_a_default_argument_and_keywords_passes():
+    def mine(model, layers):
+        handles = []
+        for name, module in model.named_modules():
+            if name in layers:
+
+                def hook(module, args, kwargs, output, layer=layers[name]):
+                    return layer(args[0], output)
+
+                handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        return handles
+
+    assert check_overlay(mine).passed
+
+
+def test_stub_overlay_is_todo():
+    assert check_overlay(lambda model, layers: TODO).status == "TODO"
+
+
+def late(model, layers):
+    handles = []
+    for name, layer in layers.items():
+
+        def hook(module, args, output):
+            return output + layer(args[0])  # noqa: B023 — the mistake
+
+        handles.append(model.get_submodule(name).register_forward_hook(hook))
+    return handles
+
+
+def wrapping(model, layers):
+    class Both(torch.nn.Module):
+        def __init__(self, linear, layer):
+            super().__init__()
+            self.linear, self.layer = linear, layer
+
+        def forward(self, x):
+            return self.linear(x) + self.layer(x)
+
+    for name, layer in layers.items():
+        model.set_submodule(name, Both(model.get_submodule(name), layer))
+    return []
+
+
+def folding(model, layers):
+    with torch.no_grad():
+        for name, layer in layers.items():
+            model.get_submodule(name).weight += layer.delta_weight()
+    return []
+
+
+def says_nothing(model, layers):
+    overlay(model, layers)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        (late, "Every hook used the last layer"),
+        (hooking(lambda layer: lambda module, args, output: None), "a hook that returns None"),
+        (lambda model, layers: [], "the model without any update"),
+        (hooking(lambda layer: lambda module, args, output: layer(args[0])), "return output + update"),
+        (hooking(lambda layer: lambda module, args, output: output + layer(output)), "args[0] is the input"),
+        (hooking(lambda layer: lambda module, args, output: output + layer(args)), "the code raised"),
+        (hooking(lambda layer: lambda module, args: args[0]), "the code raised TypeError"),
+        (wrapping, "The module tree changed"),
+        (folding, "The model's weights changed"),
+        (says_nothing, "Return the 3 handles that register_forward_hook gives; came: [None]"),
+        (lambda model, layers: [*overlay(model, layers)][:2], "Return the 3 handles"),
+    ],
+)
+def test_usual_mistakes_in_overlays_are_named(mistake, words):
+    result = check_overlay(mistake)
+    assert result.status == "NOT YET" and words in result.message
+
+
+def test_check_leaves_the_random_state_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    check_overlay(overlay)
+    options(BLOCK, 10)
+    assert torch.rand(1) == expected

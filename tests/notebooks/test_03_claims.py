@@ -1,0 +1,72 @@
+"""What notebook 03 says in words, without a cell that shows it; and that its folded solutions solve its exercises."""
+
+import re
+import warnings
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+from lora_teach import LoRAModel
+from lora_teach.bases import NameGPT
+from lora_teach.exercises import check_options, check_overlay
+from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+
+def wrapped(**options):
+    return get_peft_model(NameGPT(), LoraConfig(**options))
+
+
+def test_peft_wraps_the_layer_and_renames_its_weight():
+    attention = wrapped(target_modules=["q_proj"]).base_model.model.blocks[0].attention
+    assert not isinstance(attention.q_proj, nn.Linear)
+    assert "q_proj.base_layer.weight" in attention.state_dict() and "q_proj.weight" not in attention.state_dict()
+
+
+def test_peft_says_nothing_of_one_name_among_others_that_matches_nothing():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model = wrapped(target_modules=["query_proj", "v_proj"])
+    assert not [warning for warning in said if "query_proj" in str(warning.message)]
+    assert {name.split(".lora_")[0][-6:] for name, p in model.named_parameters() if p.requires_grad} == {"v_proj"}
+
+
+@pytest.mark.parametrize("rank", [4, 16])
+def test_pefts_alpha_is_8_whatever_the_rank(rank):
+    assert LoraConfig().r == 8 and LoraConfig(r=rank).lora_alpha == 8
+
+
+def test_the_table_names_what_peft_has():
+    assert callable(PeftModel.disable_adapter) and LoraConfig(use_rslora=True).use_rslora
+    shapes = {
+        name.partition("base_model.model.")[2]: tuple(p.shape)
+        for name, p in wrapped(target_modules=["up_proj"], r=4).named_parameters()
+    }
+    assert shapes["blocks.0.mlp.up_proj.lora_A.default.weight"] == (4, 96)
+    assert shapes["blocks.0.mlp.up_proj.lora_B.default.weight"] == (384, 4)
+
+
+def test_asking_for_the_tied_head_is_an_error():
+    with pytest.raises(ValueError, match="tied to the embedding"):
+        LoRAModel(NameGPT(), target_modules=["head"])
+
+
+def test_an_optimiser_built_first_moves_nothing_and_raises_nothing():
+    base = NameGPT()
+    early = torch.optim.AdamW(base.parameters(), lr=1e-2)
+    model = LoRAModel(base)
+    before = [p.detach().clone() for p in model.parameters()]
+    model(torch.zeros(2, 5, dtype=torch.long)).square().mean().backward()
+    early.step()
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+def test_folded_solutions_pass():
+    lesson = Lesson(ROOT / "notebooks" / "03_the_lora_model.ipynb")
+    written = {}
+    for _, cell in lesson.markdown:
+        for folded in DETAILS.findall(cell.source):
+            if "<summary>Solution" in folded:
+                exec("\n".join(re.findall(r"^```python\n(.*?)^```", folded, re.DOTALL | re.MULTILINE)), written)
+    assert check_options(written["options"]).passed and check_overlay(written["overlay"]).passed

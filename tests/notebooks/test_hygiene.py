@@ -1,0 +1,11 @@
+import pytest
+
+from tests.notebooks.hygiene import RULES
+from tests.notebooks.reading import NOTEBOOKS, Lesson
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_hygiene(path, rule):
+    problems = [f"{path.name}: {problem}" for problem in rule(Lesson(path))]
+    assert not problems, "\n".join(problems)
