@@ -1,0 +1,221 @@
+"""A notebook in a real browser: run all of it, then move everything that can be moved, with the keyboard."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+
+from tests.browser.lab import Lab
+
+if TYPE_CHECKING:  # plain pytest reads this file where playwright is not installed
+    from playwright.sync_api import BrowserContext, Locator, Page
+
+SECONDS_TO_OPEN = 90
+SECONDS_TO_RUN = 300  # all cells
+SECONDS_TO_ANSWER = 30  # one move, which may train for real
+SECONDS_OF_REST = 2  # of the kernel, after which a move that has changed nothing will change nothing
+MOST_PIXELS = 16_000  # height of a screenshot
+SIZE = {"width": 1400, "height": 1000}
+# What can be moved. A Stop button ends a training; when all cells have run there is none to end.
+SLIDER, CHOICE, OTHER = "[role=slider]", "select, input[type=checkbox]", "button.jupyter-button:not([disabled])"
+
+# JupyterLab's command ends at the first cell that raises, on purpose or not; the cells after one that raises on purpose
+# run all the same. So: wait until every cell has a number, or the kernel has rested for longer than it does in between.
+RUN_ALL = """async ([mostSeconds, restSeconds]) => {
+    const app = window.jupyterapp;
+    const panel = app.shell.currentWidget;
+    const model = panel.content.model;
+    const started = performance.now();
+    await app.commands.execute('notebook:run-all-cells');
+    const cells = () => Array.from({length: model.cells.length}, (_, index) => model.cells.get(index));
+    const unrun = () => cells().some(cell => cell.type === 'code' && !cell.executionCount);
+    let lastBusy = performance.now();
+    while (unrun() || panel.sessionContext.session.kernel.status !== 'idle') {
+        const now = performance.now();
+        if (panel.sessionContext.session.kernel.status !== 'idle') lastBusy = now;
+        if (now - lastBusy > 1000 * restSeconds || now - started > 1000 * mostSeconds) break;
+        await new Promise(resolve => setTimeout(resolve, 50));
+    }
+    return cells().map((cell, index) => ({
+        index,
+        code: cell.type === 'code',
+        count: cell.executionCount ?? null,
+        tags: cell.getMetadata('tags') ?? [],
+        errors: cell.type !== 'code' ? [] : cell.outputs.toJSON()
+            .filter(output => output.output_type === 'error')
+            .map(output => `${output.ename}: ${output.evalue}`),
+    }));
+}"""
+IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+# The bytes of all pictures in an output, in short; of its text where it has no picture.
+LOOK = """async output => {
+    const pictures = [...output.querySelectorAll('img')].filter(img => img.src);
+    if (!pictures.length) return output.innerText;
+    const looks = [];
+    for (const img of pictures) {
+        const bytes = await (await fetch(img.src)).arrayBuffer();
+        const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+        looks.push([...digest.slice(0, 8)].join('.'));
+    }
+    return looks.join(' ');
+}"""
+
+
+@dataclass
+class Cell:
+    """A cell after Run All."""
+
+    index: int
+    code: bool
+    count: int | None
+    tags: list[str]
+    errors: list[str]
+
+
+class Opened:
+    """A notebook opened in the browser.
+
+    Attributes:
+        page: Playwright's page.
+        foreign: Addresses outside this machine that the page asked for; they were refused.
+    """
+
+    def __init__(self, context: BrowserContext, lab: Lab, name: str):
+        self.foreign: list[str] = []
+        context.route(_is_foreign, self._refuse)
+        self.page: Page = context.new_page()
+        self.page.set_viewport_size(SIZE)
+        self.page.on("websocket", lambda socket: _is_foreign(socket.url) and self.foreign.append(socket.url))
+        self.page.goto(lab.url(name), timeout=SECONDS_TO_OPEN * 1000)
+        self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").first.wait_for(
+            timeout=SECONDS_TO_OPEN * 1000
+        )
+        self.wait_until_idle(SECONDS_TO_OPEN)
+
+    def wait_until_idle(self, seconds: float = SECONDS_TO_ANSWER) -> None:
+        """Wait until the kernel has nothing to do, and so the pictures are what they will be."""
+        self.page.wait_for_function(IDLE, timeout=seconds * 1000)
+
+    def run_all(self) -> list[Cell]:
+        """Run all cells as the menu's Run All Cells does, and return what became of them."""
+        return [Cell(**cell) for cell in self.page.evaluate(RUN_ALL, [SECONDS_TO_RUN, SECONDS_OF_REST])]
+
+    def outputs(self) -> list[Locator]:
+        """Return the outputs that hold something to move."""
+        outputs = self.page.locator(".jp-Cell .jp-OutputArea-child")
+        movable = outputs.filter(has=self.page.locator(f"{SLIDER}, {CHOICE}, {OTHER}"))
+        return [movable.nth(index) for index in range(movable.count())]
+
+    def move_everything(self) -> tuple[list[str], list[str]]:
+        """Move each control and watch its picture; return what was moved, and what changed nothing.
+
+        A control may rightly change nothing where another one stands (a language at strength 0), so those that did not
+        are tried again after the others were moved.
+        """
+        moved, still = [], []
+        for number, output in enumerate(self.outputs()):
+            controls = []
+            # Buttons and menus first: where sliders start is where these make a difference.
+            for kind in (OTHER, CHOICE, SLIDER):
+                found = output.locator(kind)
+                controls += [(kind, found.nth(index)) for index in range(found.count())]
+            again = []
+            for turn in (controls, again):
+                for kind, control in turn:
+                    name = f"output {number}: {_name(control)}"
+                    if name.endswith(" Stop") or not control.is_enabled():
+                        continue
+                    if self._changes(output, kind, control):
+                        moved.append(name)
+                    elif turn is controls:
+                        again.append((kind, control))
+                    else:
+                        still.append(name)
+        return moved, still
+
+    def failures(self) -> list[str]:
+        """Return what views reported under their pictures."""
+        reports = self.page.locator(".jp-OutputArea-output").get_by_text("This move failed")
+        return [reports.nth(index).locator("xpath=..").inner_text() for index in range(reports.count())]
+
+    def screenshot(self, path) -> None:
+        """Take a picture of the whole notebook, not only of what a window would show."""
+        panels = self.page.locator(".jp-WindowedPanel-outer, .jp-Notebook")
+        height = panels.evaluate_all("panels => Math.max(...panels.map(panel => panel.scrollHeight))")
+        self.page.set_viewport_size({"width": SIZE["width"], "height": min(height + 200, MOST_PIXELS)})
+        panels.evaluate_all("panels => panels.forEach(panel => panel.scrollTo(0, 0))")
+        self.page.wait_for_timeout(500)  # for the layout to follow
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path)
+        self.page.set_viewport_size(SIZE)
+
+    def close(self) -> None:
+        """End the notebook's kernel and close the page."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        self.page.close()
+
+    def _changes(self, output: Locator, kind: str, control: Locator) -> bool:
+        """Move a control by keyboard until the look of its output changes."""
+        before = _look(output)
+        control.scroll_into_view_if_needed()
+        control.focus()
+        for key in _keys(kind, control):
+            if isinstance(key, int):
+                control.select_option(index=key)  # in a menu, JupyterLab takes the arrows for its cells
+            else:
+                control.press(key)
+            started = last_busy = time.monotonic()
+            while last_busy + SECONDS_OF_REST > time.monotonic() < started + SECONDS_TO_ANSWER:
+                self.page.wait_for_timeout(50)
+                if _look(output) != before:
+                    self.wait_until_idle()
+                    return True
+                if not self.page.evaluate(IDLE):
+                    last_busy = time.monotonic()
+        return False
+
+    def _refuse(self, route) -> None:
+        self.foreign.append(route.request.url)
+        route.abort()
+
+
+def _keys(kind: str, control: Locator) -> list[str | int]:
+    """Return the keys to try in turn: a step, further steps the same way, the ends; for a menu, its other entries."""
+    if kind == SLIDER:
+        at_end = control.get_attribute("aria-valuenow") == control.get_attribute("aria-valuemax")
+        return ["ArrowLeft", "ArrowLeft", "Home"] if at_end else ["ArrowRight", "ArrowRight", "End", "Home"]
+    if control.evaluate("control => control.tagName") == "SELECT":
+        options, now = control.evaluate("menu => [menu.options.length, menu.selectedIndex]")
+        return [index for index in range(options) if index != now]
+    return [" "] if kind == CHOICE else ["Enter"]
+
+
+def _name(control: Locator) -> str:
+    """Return what a person would call a control: its kind, and the label of its row or its own text."""
+    return control.evaluate(
+        r"""control => {
+            const kind = control.getAttribute('role') ?? control.tagName.toLowerCase();
+            if (kind === 'button') return `button ${control.innerText.trim()}`;
+            const row = control.closest('.widget-checkbox') ?? control.closest('.widget-inline-hbox, .jupyter-widgets');
+            const label = row?.querySelector('.widget-label, label');
+            const text = control.type === 'checkbox' ? row?.innerText : (label ?? row)?.innerText;
+            return `${kind === 'input' ? 'checkbox' : kind} ${(text ?? '').replace(/\u200b/g, '').trim()}`;
+        }"""
+    )
+
+
+def _look(output: Locator) -> str:
+    for _ in range(20):
+        try:
+            return output.evaluate(LOOK)
+        except Exception as error:  # a picture that is being replaced can't be fetched
+            if "fetch" not in str(error):
+                raise
+    return "a picture that can't be fetched"
+
+
+def _is_foreign(url: str) -> bool:
+    address = urlparse(url)
+    return address.scheme in ("http", "https", "ws", "wss") and address.hostname != "127.0.0.1"

@@ -1,0 +1,40 @@
+"""Every notebook, as a person meets it: opened in JupyterLab, run, and everything on it moved by keyboard."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.browser.lab import Lab
+from tests.browser.page import SLIDER, Opened
+from tests.notebooks.reading import NOTEBOOKS
+
+pytestmark = pytest.mark.browser
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    lab = Lab(tmp_path_factory.mktemp("lab"), NOTEBOOKS)
+    yield lab
+    lab.end()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_comes_alive(path, lab, context):
+    opened = Opened(context, lab, path.name)
+    cells = opened.run_all()
+    opened.screenshot(SCREENSHOTS / f"{path.stem}.png")
+    errors = {cell.index: cell.errors for cell in cells if cell.errors and "raises-exception" not in cell.tags}
+    assert not errors, f"cells that raise in the browser: {errors}"
+    unrun = [cell.index for cell in cells if cell.code and not cell.count]
+    assert not unrun, f"cells that were not run: {unrun}"
+
+    crowded = [output.locator(SLIDER).count() for output in opened.outputs()]
+    assert all(sliders <= 2 for sliders in crowded), f"more than two sliders in one output: {crowded}"
+    moved, still = opened.move_everything()
+    opened.screenshot(SCREENSHOTS / f"{path.stem}_moved.png")
+    print(f"{path.name}: moved {len(moved)} controls: {'; '.join(moved)}")
+    assert opened.failures() == []
+    assert not still, f"moving these changes no picture: {still}"
+    assert opened.foreign == [], "the page asked for something outside this machine"
+    opened.close()
