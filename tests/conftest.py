@@ -1,9 +1,14 @@
-"""Settings for all tests."""
+"""What holds for every test: xdist's workers must all collect the same tests in the same order."""
 
-import os
+import pytest
 
-# Several pytest workers, and the notebooks' kernels, share the cores: one thread each is faster than all of them in
-# each, and sums of floats don't depend on the machine. Read by torch when it is first imported, so it is set here.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Nothing in the tests is fetched: models are small random ones, and names of hubs must fail at once.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        for name, value in parameters.items():
+            if isinstance(value, (set, frozenset)) and len(value) > 1:
+                raise pytest.UsageError(
+                    f"{item.nodeid}: {name} is a set, whose order differs from process to process, and so would the "
+                    "test's name. Write a test of its own, or give the case a name: pytest.param(…, id=…)."
+                )
