@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from lora_teach.layer import LoRALayer
+from lora_teach.measure.threads import one_thread
 
 LR = 0.05
 
@@ -99,14 +100,16 @@ def fit_in_place(layer, batches, steps=300, lr=LR) -> Fit:
     A, B, scaling = layer.lora_A, layer.lora_B, layer.scaling
     seen_A, seen_B = A.new_empty(steps + 1, *A.shape), B.new_empty(steps + 1, *B.shape)
     optimizer = torch.optim.AdamW([A, B], lr, weight_decay=0.0, fused=True)
-    for step in range(steps):
-        seen_A[step], seen_B[step] = A, B
-        x, y = batches[step % len(batches)]  # (batch, in_features), (batch, out_features)
-        hidden = x @ A  # (batch, rank)
-        error = (hidden @ B).mul_(scaling).sub_(y).mul_(2 * scaling / y.numel())  # (batch, out_features): ∂loss/∂(xAB)
-        A.grad, B.grad = x.T @ (error @ B.T), hidden.T @ error  # shapes of A and of B
-        optimizer.param_groups[0]["lr"] = lr * falling(step / steps)
-        optimizer.step()
+    with one_thread():
+        for step in range(steps):
+            seen_A[step], seen_B[step] = A, B
+            x, y = batches[step % len(batches)]  # (batch, in_features), (batch, out_features)
+            hidden = x @ A  # (batch, rank)
+            error = (hidden @ B).mul_(scaling).sub_(y)  # (batch, out_features)
+            error.mul_(2 * scaling / y.numel())  # ∂loss/∂(xAB)
+            A.grad, B.grad = x.T @ (error @ B.T), hidden.T @ error  # shapes of A and of B
+            optimizer.param_groups[0]["lr"] = lr * falling(step / steps)
+            optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     seen_A[steps], seen_B[steps] = A, B
     if not math.isfinite(float(A.abs().sum() + B.abs().sum())):

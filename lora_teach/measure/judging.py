@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ import torch
 from lora_teach.bases import sample_names
 from lora_teach.datasets import names
 from lora_teach.datasets.shipped import shipped_file
+from lora_teach.measure.threads import one_thread
 
 CHANCE = math.log(len(names.ALPHABET))  # nats: the surprise of who guesses a letter blindly
 ENGLISH, OTHER, NEITHER = "e", "o", "-"  # whom a letter pleases
@@ -57,17 +57,6 @@ def write_names(model, adapter: str | None, strength: float, noise: torch.Tensor
     model.set_adapter(None if adapter is None else {adapter: strength})
     with one_thread():
         return sample_names(model, noise)
-
-
-@contextmanager
-def one_thread():
-    """Within the block torch computes in one thread: for matrices as small as NameGPT's, two are slower than one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

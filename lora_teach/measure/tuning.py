@@ -26,20 +26,26 @@ class Tuned:
     best_validation: float = float("inf")
 
 
-def contender(base, rank=None, seed=0):
+def contender(base, rank=None, seed=0, **options):
     """Return a copy of ``base`` that is ready to be trained; ``base`` itself is not touched.
 
     Args:
-        base: A NameGPT.
-        rank: Rank of LoRA on every linear layer of the blocks; None means full fine-tuning, where everything trains.
+        base: Any model, such as a NameGPT or a DigitNet.
+        rank: Rank of LoRA; None means full fine-tuning, where everything trains.
         seed: Decides LoRA's start; the global random state is left as it was.
+        **options: LoRAConfig's; by default every linear layer is adapted (of a NameGPT, those of its blocks).
+
+    Raises:
+        TypeError: Options of LoRA for full fine-tuning.
     """
+    if rank is None and options:
+        raise TypeError(f"full fine-tuning (rank=None) has no {', '.join(options)}. Leave it out, or give a rank.")
     model = copy.deepcopy(base).requires_grad_(True)
     if rank is None:
         return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LoRAModel(model, rank=rank)
+        return LoRAModel(model, rank=rank, **options)
 
 
 def tune(model, language, *, lr, steps=400, check_every=20, patience=None, batch_size=32, seed=0):

@@ -1,7 +1,6 @@
 import math
 
 import pytest
-import torch
 
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt, sample_names
 from lora_teach.datasets import names
@@ -15,7 +14,6 @@ from lora_teach.measure.judging import (
     Jury,
     fingerprint,
     measured,
-    one_thread,
     write_names,
 )  # fmt: skip
 
@@ -70,14 +68,6 @@ def test_strength_is_the_adapters_weight_in_the_mixture_and_none_is_the_base(fin
     off = write_names(finnish, None, 0.3, noise)
     assert finnish.active_adapters == {}
     assert off == sample_names(load_name_gpt(), noise) == write_names(finnish, "Finnish", 0.0, noise)
-
-
-def test_threads_are_restored_after_a_failure():
-    threads = torch.get_num_threads()
-    with pytest.raises(KeyError), one_thread():
-        assert torch.get_num_threads() == 1
-        raise KeyError
-    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize("language", ADAPTED)

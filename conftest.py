@@ -1,9 +1,16 @@
-"""What holds for every test: xdist's workers must all collect the same tests in the same order."""
+"""What holds for every test and every notebook under test."""
+
+import os
 
 import pytest
 
+# Each worker, and the kernel of each notebook, computes in one thread: the workers fill the cores already, and threads
+# that wait for each other on a busy machine make a run of a second take a minute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_collection_modifyitems(items):
+    """Refuse what would make xdist's workers collect different tests."""
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         for name, value in parameters.items():
