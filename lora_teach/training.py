@@ -193,6 +193,7 @@ def train(
                 bar.update()
         except NonFiniteLoss as error:
             error.history = history
+            history.stopped = f"not finite at step {error.step} of {steps}"
             raise
         except KeyboardInterrupt:
             history.stopped = f"interrupted after step {len(history)} of {steps}"

@@ -1,7 +1,8 @@
-"""What stands on the page while a training runs, and what stays there when it has ended."""
+"""What stands on the page while work is done in a cell, and what stays there when it has ended."""
 
 import time
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import ipywidgets
 from IPython.core.interactiveshell import InteractiveShell
@@ -9,37 +10,57 @@ from IPython.display import display
 from ipywidgets import Layout
 
 from lora_teach.live.picture import LivePicture
-from lora_teach.plots.loss_curve import LossCurve
-from lora_teach.plots.picture import show
-from lora_teach.training import History
+from lora_teach.plots.picture import Picture, show
 
-FRAME = 0.13  # seconds of rest between two drawings of the curve: 5 to 8 a second
+FRAME = 0.13  # seconds of rest between two drawings: 5 to 8 a second
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _finished = []  # hidden boxes, closed when the next run begins: JupyterLab stumbles over one closed while it is hidden
 
 
+class Gathered(Protocol):
+    """What becomes more, piece by piece; a `lora_teach.training.History`, for one."""
+
+    def add(self, piece: Any) -> None:
+        """Take one more piece."""
+
+    def __len__(self) -> int: ...
+
+
+class Drawing(Protocol):
+    """A picture of what has been gathered."""
+
+    picture: Picture
+
+    def update(self, gathered: Any) -> None:
+        """Move the picture's artists on."""
+
+    def sentence(self, gathered: Any) -> str:
+        """What stands under the picture at the end; nothing in it may depend on the clock."""
+
+
 class Monitor:
-    """Stop button, progress bar, time left and loss curve, in one box.
+    """Stop button, progress bar, time left and picture, in one box.
 
     Args:
-        steps: The planned number of steps.
-        draw: Makes the figure, which the monitor moves on.
+        planned: How many pieces of work are expected.
+        draw: Makes the drawing, which the monitor moves on.
+        unit: What a piece is called.
 
     Attributes:
-        curve: That figure.
+        drawing: The drawing.
         stopped: Whether the Stop button was pressed.
     """
 
-    def __init__(self, steps: int, draw: Callable[[], LossCurve]) -> None:
+    def __init__(self, planned: int, draw: Callable[[], Drawing], unit: str = "step") -> None:
         while _finished:
             _close(_finished.pop())
-        self.steps, self.curve, self.stopped = steps, draw(), False
+        self.planned, self.unit, self.drawing, self.stopped = planned, unit, draw(), False
         self._draw, self._first, self._drawn = draw, None, 0.0
-        self._live = LivePicture(self.curve.picture)
+        self._live = LivePicture(self.drawing.picture)
         self.button = ipywidgets.Button(description="Stop", icon="stop", layout=Layout(width="8em"))
         self.button.on_click(self._stop)
-        self._bar = ipywidgets.IntProgress(max=steps, layout=Layout(width="24em"))
-        self._text = ipywidgets.Label(f"step 0 of {steps}")
+        self._bar = ipywidgets.IntProgress(max=planned, layout=Layout(width="24em"))
+        self._text = ipywidgets.Label(f"{unit} 0 of {planned}")
         row = ipywidgets.HBox([self.button, self._bar, self._text], layout=Layout(align_items="center"))
         self.box = ipywidgets.VBox([row, self._live.image], layout=Layout(align_items="flex-start"))
         self._live.paint()
@@ -49,15 +70,15 @@ class Monitor:
         self.stopped = True
         button.description, button.disabled = "Stopping", True
 
-    def draw_if_due(self, history: History) -> None:
-        """Bring curve, bar and time left up to date, unless that was done a moment ago."""
+    def draw_if_due(self, gathered: Gathered) -> None:
+        """Bring picture, bar and time left up to date, unless that was done a moment ago."""
         now = time.perf_counter()
         if now - self._drawn < FRAME:
             return
-        self.curve.update(history.loss)
+        self.drawing.update(gathered)
         self._live.paint()
-        self._bar.value = len(history)
-        self._text.value = f"step {len(history)} of {self.steps}" + self._left(now, len(history))
+        self._bar.value = len(gathered)
+        self._text.value = f"{self.unit} {len(gathered)} of {self.planned}" + self._left(now, len(gathered))
         self._drawn = time.perf_counter()
 
     def _left(self, now: float, done: int) -> str:
@@ -66,32 +87,21 @@ class Monitor:
             self._first = now, done
             return ""
         began, before = self._first
-        return f", {_duration((now - began) / (done - before) * (self.steps - done))} left"
+        return f", {_duration((now - began) / (done - before) * (self.planned - done))} left"
 
-    def finish(self, history: History) -> None:
-        """Put the whole curve and its sentence, which don't depend on the clock, in the widgets' place.
+    def finish(self, gathered: Gathered) -> None:
+        """Put the whole picture and its sentence, which don't depend on the clock, in the widgets' place.
 
-        Where not one step was done, nothing takes their place.
+        Where nothing was gathered, nothing takes their place.
         """
-        self.curve = self._draw()  # afresh: how the axis grew on the way was a matter of time
-        self.curve.update(history.loss)
+        self.drawing = self._draw()  # afresh: how the axes grew on the way was a matter of time
+        self.drawing.update(gathered)
         if self._handle is not None:
             # An empty id hides the output, now and when the notebook is opened again.
             self._handle.update({WIDGET: {"version_major": 2, "version_minor": 0, "model_id": ""}}, raw=True)
-            if len(history):
-                display(show(self.curve.picture, summary(history, self.steps, self.curve.window)))
+            if len(gathered):
+                display(show(self.drawing.picture, self.drawing.sentence(gathered)))
         _finished.append(self.box)
-
-
-def summary(history: History, steps: int, window: int) -> str:
-    """The sentence under the finished curve: how far the run came and what became of the loss."""
-    done = len(history)
-    begun = f"{steps} steps" if done == steps else f"Ended after {done} of {steps} steps"
-    last = history.loss[-window:]
-    return (
-        f"{begun}: the loss went from {history.loss[0]:.2f} to {sum(last) / len(last):.2f}"
-        + (f", the mean of the last {len(last)} steps." if len(last) > 1 else ".")
-    )  # fmt: skip
 
 
 def _display(box):

@@ -1,22 +1,15 @@
 """Training that stays alive on the page: the curve grows while the cell runs, and Stop ends it.
 
-The cell awaits, so the kernel can answer the Stop button and the sliders between two steps; threads would lose the
-order of the cells. The steps are `lora_teach.training_steps`, one by one: watching changes nothing that is trained.
+The steps are `lora_teach.training_steps`, one by one: watching changes nothing that is trained.
 """
 
-import asyncio
 import inspect
-import time
 from collections.abc import Mapping, Sequence
 
 from lora_teach.checks import check_count
-from lora_teach.live.kernel import sliders_answered
-from lora_teach.live.monitor import Monitor
+from lora_teach.live.watching import watch
 from lora_teach.plots.loss_curve import LossCurve
 from lora_teach.training import History, NonFiniteLoss, training_steps
-
-PAUSE = 0.05  # seconds between two looks at what the page has sent
-TURNS = 20  # turns of the event loop a look takes: a message passes several hands on its way from socket to button
 
 
 async def train_live(
@@ -46,32 +39,38 @@ async def train_live(
     """
     planned = options.get("steps", inspect.signature(training_steps).parameters["steps"].default)
     taken = training_steps(model, batches, loss_fn, **options)
-    history = History()
     check_count("steps", planned)
-    looked = 0.0
+    history = History()
     others = {label: getattr(run, "loss", run) for label, run in (reference or {}).items()}
-    monitor = Monitor(planned, lambda: LossCurve(planned, title, others))
     try:
-        with sliders_answered():
-            for step in taken:
-                history.add(step)
-                if time.perf_counter() - looked > PAUSE:  # by the clock, not by the step: steps may take 1 ms or 1 s
-                    monitor.draw_if_due(history)
-                    for _ in range(TURNS):
-                        await asyncio.sleep(0)
-                    looked = time.perf_counter()
-                if monitor.stopped:
-                    break
+        await watch(taken, history, planned, lambda: Curve(planned, title, others))
     except NonFiniteLoss as error:
         error.history = history
+        history.stopped = f"not finite at step {error.step} of {planned}"
         raise
-    except (asyncio.CancelledError, KeyboardInterrupt):  # the kernel's interrupt: at an await, or inside a step
-        task = asyncio.current_task()
-        if hasattr(task, "uncancel"):  # Python 3.11 and later count the requests
-            task.uncancel()
-    finally:
-        taken.close()
-        monitor.finish(history)
     if len(history) < planned:
         history.stopped = f"stopped after step {len(history)} of {planned}"
     return history
+
+
+class Curve:
+    """The loss curve of one run as `watch` moves it on; takes what `LossCurve` takes."""
+
+    def __init__(self, *arguments) -> None:
+        self.planned = arguments[0]
+        self.losses = LossCurve(*arguments)
+        self.picture = self.losses.picture
+
+    def update(self, history: History) -> None:
+        """Move the curve on."""
+        self.losses.update(history.loss)
+
+    def sentence(self, history: History) -> str:
+        """Tell how far the run came and what became of the loss; nothing of the clock."""
+        done = len(history)
+        begun = f"{done} steps" if done == self.planned else f"Ended after {done} of {self.planned} steps"
+        last = history.loss[-self.losses.window :]
+        return (
+            f"{begun}: the loss went from {history.loss[0]:.2f} to {sum(last) / len(last):.2f}"
+            + (f", the mean of the last {len(last)} steps." if len(last) > 1 else ".")
+        )  # fmt: skip

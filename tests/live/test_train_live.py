@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lora_teach import LoRAModel, train
-from lora_teach.live import monitor, train_live, training
+from lora_teach.live import monitor, train_live, training, watching
 from lora_teach.training import NonFiniteLoss
 from tests.live.toy import Toy
 
@@ -30,7 +30,7 @@ def run(*arguments, **options):
 @pytest.fixture
 def eager(monkeypatch):
     """Looks at the page and draws after every step, so that nothing depends on the clock."""
-    monkeypatch.setattr(training, "PAUSE", -1.0)
+    monkeypatch.setattr(watching, "PAUSE", -1.0)
     monkeypatch.setattr(monitor, "FRAME", -1.0)
 
 
@@ -44,7 +44,7 @@ def seen(monkeypatch):
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(training, "Monitor", Seen)
+    monkeypatch.setattr(watching, "Monitor", Seen)
     return made
 
 
@@ -109,7 +109,7 @@ def test_a_keyboard_interrupt_inside_a_step_ends_the_run(seen):
     interrupted.count = 0
     history = run(network(), BATCHES, interrupted, steps=1000)
     assert len(history) == 5 and history.stopped == "stopped after step 5 of 1000"
-    assert seen[0].curve._mean.get_xdata()[-1] == 5
+    assert seen[0].drawing.losses._mean.get_xdata()[-1] == 5
 
 
 def test_an_exception_of_the_loss_is_raised_and_the_curve_so_far_is_drawn(seen):
@@ -122,7 +122,7 @@ def test_an_exception_of_the_loss_is_raised_and_the_curve_so_far_is_drawn(seen):
     failing.count = 0
     with pytest.raises(ZeroDivisionError, match="the sixth batch"):
         run(network(), BATCHES, failing, steps=1000)
-    assert seen[0].curve._mean.get_xdata()[-1] == 5
+    assert seen[0].drawing.losses._mean.get_xdata()[-1] == 5
 
 
 def test_a_loss_that_is_not_finite_keeps_the_history():
@@ -134,6 +134,7 @@ def test_a_loss_that_is_not_finite_keeps_the_history():
     with pytest.raises(NonFiniteLoss) as caught:
         run(network(), BATCHES, exploding, steps=10)
     assert len(caught.value.history) == 3
+    assert caught.value.history.stopped == "not finite at step 4 of 10"
 
 
 def test_a_model_in_which_nothing_trains_is_refused():
@@ -153,7 +154,7 @@ def test_the_bar_the_time_left_and_the_curve_follow(eager, seen, monkeypatch):
     states = []
 
     def look(shown):
-        states.append((shown._bar.value, shown._text.value, len(shown.curve._raw.get_xdata())))
+        states.append((shown._bar.value, shown._text.value, len(shown.drawing.losses._raw.get_xdata())))
 
     for number in (3, 9):
         at_step(number, look, monkeypatch)
@@ -166,21 +167,21 @@ def test_the_bar_the_time_left_and_the_curve_follow(eager, seen, monkeypatch):
 def test_without_steps_the_trainings_own_default_is_the_plan(seen):
     history = run(network(), BATCHES, LOSS)
     default = inspect.signature(training.training_steps).parameters["steps"].default
-    assert len(history) == seen[0].steps == default
+    assert len(history) == seen[0].planned == default
 
 
 def test_what_stays_does_not_depend_on_when_it_was_drawn(seen, monkeypatch):
     run(network(), BATCHES, LOSS, steps=60, lr=1e-2)
-    monkeypatch.setattr(training, "PAUSE", -1.0)
+    monkeypatch.setattr(watching, "PAUSE", -1.0)
     monkeypatch.setattr(monitor, "FRAME", -1.0)
     run(network(), BATCHES, LOSS, steps=60, lr=1e-2)
-    assert seen[0].curve.picture.png() == seen[1].curve.picture.png()
+    assert seen[0].drawing.losses.picture.png() == seen[1].drawing.losses.picture.png()
 
 
 def test_reference_runs_are_drawn_beside_it(seen):
     earlier = run(network(), BATCHES, LOSS, steps=10)
     run(network(), BATCHES, LOSS, steps=10, reference={"earlier": earlier, "a list": [9.0, 8.0, 7.0]}, title="Mine")
-    axes = seen[1].curve.picture.figure.axes[0]
+    axes = seen[1].drawing.losses.picture.figure.axes[0]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels[:2] == ["earlier", "a list"] and axes.get_title(loc="left") == "Mine"
     assert list(axes.lines[1].get_ydata()) == [9.0, 8.0, 7.0]
@@ -189,8 +190,12 @@ def test_reference_runs_are_drawn_beside_it(seen):
 
 def test_the_sentence_tells_what_became_of_the_loss_and_nothing_of_the_clock():
     history = training.History(loss=[3.0, 2.0, 1.0, 0.5])
-    assert monitor.summary(history, 4, 2) == ("4 steps: the loss went from 3.00 to 0.75, the mean of the last 2 steps.")
-    assert monitor.summary(history, 9, 1) == "Ended after 4 of 9 steps: the loss went from 3.00 to 0.50."
+    assert training.Curve(4, "").sentence(history) == "4 steps: the loss went from 3.00 to 0.50."
+    assert training.Curve(9, "").sentence(history) == "Ended after 4 of 9 steps: the loss went from 3.00 to 0.50."
+    history.loss += [0.5] * 36  # a twentieth of the run is now two steps
+    assert training.Curve(40, "").sentence(history) == (
+        "40 steps: the loss went from 3.00 to 0.50, the mean of the last 2 steps."
+    )
 
 
 def test_an_explorer_moved_meanwhile_shows_its_last_place(eager, monkeypatch):

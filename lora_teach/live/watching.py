@@ -1,0 +1,52 @@
+"""Work that stays alive on the page: a picture grows while the cell runs, and Stop ends it.
+
+The cell awaits, so the kernel can answer the Stop button and the sliders between two pieces of work; threads would lose
+the order of the cells.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+from lora_teach.live.kernel import sliders_answered
+from lora_teach.live.monitor import Drawing, Gathered, Monitor
+
+PAUSE = 0.05  # seconds between two looks at what the page has sent
+TURNS = 20  # turns of the event loop a look takes: a message passes several hands on its way from socket to button
+
+
+async def watch(work: Iterator, gathered: Gathered, planned: int, draw: Callable[[], Drawing], unit: str = "step"):
+    """Do the work piece by piece and draw what has been gathered, five to eight times a second.
+
+    Stop, or the kernel's interrupt, ends it after the piece it is at; what was gathered until then stays.
+
+    Args:
+        work: Yields the pieces; it is closed at the end, however that comes.
+        gathered: Takes each piece by ``add`` and tells their number by ``len``.
+        planned: How many pieces are expected.
+        draw: Makes the drawing; it is called again at the end, so that what stays doesn't depend on the clock.
+        unit: What a piece is called beside the progress bar.
+
+    Raises:
+        Exception: Whatever the work raises; what was gathered so far is shown first.
+    """
+    looked = 0.0
+    monitor = Monitor(planned, draw, unit)
+    try:
+        with sliders_answered():
+            for piece in work:
+                gathered.add(piece)
+                if time.perf_counter() - looked > PAUSE:  # by the clock: a piece may take 1 ms or 1 s
+                    monitor.draw_if_due(gathered)
+                    for _ in range(TURNS):
+                        await asyncio.sleep(0)
+                    looked = time.perf_counter()
+                if monitor.stopped:
+                    break
+    except (asyncio.CancelledError, KeyboardInterrupt):  # the kernel's interrupt: at an await, or inside a piece
+        task = asyncio.current_task()
+        if hasattr(task, "uncancel"):  # Python 3.11 and later count the requests
+            task.uncancel()
+    finally:
+        work.close()
+        monitor.finish(gathered)
