@@ -22,9 +22,9 @@ class LivePicture:
 
     def __init__(self, picture: Picture) -> None:
         self.picture = picture
-        self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
+        self.image = ipywidgets.Image(format="jpeg", layout=ipywidgets.Layout(max_width="100%"))
 
     def paint(self) -> None:
         """Sends the picture as it stands: the moving artists over the cached background."""
         with LOCK:
-            self.image.value = self.picture.blit_png()
+            self.image.value = self.picture.frame()

@@ -37,8 +37,7 @@ def sweep(explorer) -> Iterator[tuple[dict, str]]:
 def assert_whole(explorer, where="") -> None:
     """The picture that was painted over the cached background equals the same picture drawn whole."""
     quick = explorer.picture.pixels()
-    explorer.picture.background_changed()
-    whole = explorer.picture.pixels()
+    whole = explorer.picture.whole()
     rows, columns = np.nonzero((quick != whole).any(axis=2))
     assert not len(rows), (
         f"at {where} the quick picture differs from the whole one in rows {rows.min()} to {rows.max()}, columns "

@@ -19,14 +19,14 @@ from tests.live.sweep import assert_whole, sweep
 from tests.live.toy import Toy
 
 
-def decoded(png):
-    return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
+def decoded(picture):
+    return np.asarray(Image.open(io.BytesIO(bytes(picture))).convert("RGB"))
 
 
 def painted(explorer):
-    """What the page shows now: the pixels of the image widget."""
+    """What the page shows now: the bytes of the image widget."""
     (image,) = [child for child in explorer.children if isinstance(child, ipywidgets.Image)]
-    return decoded(image.value)
+    return image.value
 
 
 def words(explorer):
@@ -40,7 +40,7 @@ def test_a_blitted_picture_equals_one_drawn_whole_from_nothing():
         explorer.move(**values)
         fresh = Toy()
         fresh(**explorer.values)
-        assert np.array_equal(painted(explorer), decoded(fresh.picture.png()))
+        assert painted(explorer) == fresh.picture.frame()
 
 
 def test_changed_limits_need_and_get_a_whole_redraw():
@@ -97,7 +97,7 @@ def test_piled_up_moves_are_merged_and_the_last_one_is_drawn(monkeypatch):
     assert len(explorer.view.calls) < 20  # of 200
     fresh = Toy()
     assert fresh(**explorer.values) == explorer._sentence == "At speed 4 the height is 2.00."
-    assert np.array_equal(painted(explorer), decoded(fresh.picture.png()))
+    assert painted(explorer) == fresh.picture.frame()
 
 
 def test_asking_for_the_sentence_or_the_picture_does_not_wait_for_a_merged_move(monkeypatch):
@@ -186,7 +186,7 @@ def test_the_saved_notebook_keeps_picture_and_sentence_beside_the_widget():
     bundle = explorer._repr_mimebundle_()
     assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
     assert bundle["text/plain"] == "At speed 8 the height is 1.00."
-    kept, seen = decoded(base64.b64decode(bundle["image/png"])), painted(explorer)
+    kept, seen = decoded(base64.b64decode(bundle["image/png"])), explorer.picture.pixels()
     assert np.abs(kept[: len(seen)].astype(int) - seen).max() <= 16  # 256 colours in the file
     assert (kept[len(seen) :] < 128).any()  # the sentence, in dark letters under the picture
     again = Toy.example()
@@ -244,7 +244,7 @@ def test_two_explorers_moved_from_two_threads_corrupt_nothing():
     for explorer, last in zip(explorers, (5, 17), strict=True):
         fresh = Toy()
         assert fresh(last) == explorer.sentence
-        assert np.array_equal(painted(explorer), decoded(fresh.picture.png()))
+        assert painted(explorer) == fresh.picture.frame()
 
 
 @pytest.mark.parametrize(
