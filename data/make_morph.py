@@ -16,7 +16,8 @@ from PIL import Image
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.live.morph import Morph
-from lora_teach.measure.judging import STRENGTHS, TEMPERATURE, Jury, fingerprint, write_names
+from lora_teach.measure.judging import STRENGTHS, TEMPERATURE, Jury, fingerprint
+from lora_teach.measure.writing import write_names
 from lora_teach.plots import show
 from lora_teach.plots.morph import draw_columns
 

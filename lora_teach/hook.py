@@ -19,7 +19,7 @@ class Hook:
     def __call__(self, module, args, kwargs, output):
         """Return the output with the active updates added, or None to leave it as it is."""
         model = self.model
-        if model._disabled:
+        if model._disabled or model._folded:
             return None
         for adapter, weight in model._active.items():
             own = model.saved_modules[adapter].get(self.name)

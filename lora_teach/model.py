@@ -52,6 +52,7 @@ class LoRAModel(nn.Module):
         self.configs, self.left_out = {}, {}
         self._active = {}  # adapter name -> weight in the mixture
         self._disabled, self._backup = 0, None  # how many disabled() blocks are open; the weights under a merge
+        self._folded = False  # whether a merge has left the hooks nothing to do
         self._inactive_flags = {}  # adapter name -> requires_grad of its parameters while it sleeps
         self._hooks, self._encoder_hooks = {}, []  # module name -> handle; handles
         # The base's own flags; None after remove().
@@ -190,12 +191,13 @@ class LoRAModel(nn.Module):
             for path, layer in walk(self.adapters[adapter]):
                 updates.setdefault(path, (self.base_model.get_submodule(path), []))[1].append((weight, layer))
         self._backup = merge_weights(self.base_model, updates)
+        self._folded = not any(len(self.saved_modules[adapter]) for adapter in self._active)
 
     def unmerge(self):
         """Put the base's weights back as they were, to the last bit; without a merge it does nothing."""
         if self.is_merged:
             restore_weights({path: self.base_model.get_submodule(path) for path in self._backup}, self._backup)
-            self._backup = None
+            self._backup, self._folded = None, False
 
     @contextmanager
     def merged(self):
@@ -227,7 +229,7 @@ class LoRAModel(nn.Module):
             self.merge()
             for path, copy in saved:
                 self.base_model.get_submodule(path).load_state_dict(copy.state_dict())
-            self._backup = None
+            self._backup, self._folded = None, False
         self.unmerge()
         for name in self.adapter_names:
             self.delete_adapter(name)

@@ -4,7 +4,8 @@ from functools import lru_cache
 
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
 from lora_teach.exercises.check import check, compare
-from lora_teach.measure.judging import STRENGTHS, TEMPERATURE, Jury, write_names
+from lora_teach.measure.judging import STRENGTHS, TEMPERATURE, Jury
+from lora_teach.measure.writing import write_names
 
 NAMES = 12
 SEEDS = (2, 1)  # of the noise: two sets of names that tip over at different strengths, the first well before its floor

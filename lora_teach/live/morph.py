@@ -9,7 +9,8 @@ from numbers import Real
 
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
 from lora_teach.live.explore import Explorer, View, explore
-from lora_teach.measure.judging import ENGLISH, OTHER, STRENGTHS, TEMPERATURE, Jury, Measured, measured, write_names
+from lora_teach.measure.judging import ENGLISH, OTHER, STRENGTHS, TEMPERATURE, Jury, Measured, measured
+from lora_teach.measure.writing import Writer
 from lora_teach.plots import Still, show
 from lora_teach.plots import morph as plots
 
@@ -27,9 +28,6 @@ class Morph(View):
         languages: Whose adapters are laid over the base; the shipped ones of these names.
         curves: Draw the judges' lines under the names.
 
-    Attributes:
-        model: The LoRAModel that writes, with an adapter for each language.
-
     Raises:
         TypeError: A guess that is not a number.
         ValueError: A guess outside 0 to 3.
@@ -41,9 +39,10 @@ class Morph(View):
         if guess is not None and not 0 <= guess <= 3:
             raise ValueError(f"guess={guess} lies outside the slider. Give a strength from 0 to 3, such as 0.5.")
         self.guess, self.languages = guess, list(languages)
-        self.model = load_language_adapter(load_name_gpt(), self.languages[0])
+        model = load_language_adapter(load_name_gpt(), self.languages[0])
         for language in self.languages[1:]:
-            load_language_adapter(self.model, language)
+            load_language_adapter(model, language)
+        self._writer = Writer(model)
         self.noise = TEMPERATURE * gumbel_noise(SHOWN, SEED)  # (names, letters, alphabet)
         self._juries, self._lines, self._language = {}, {}, None
         self.drawn = plots.Morph(SHOWN // 2, curves, guess)
@@ -62,7 +61,7 @@ class Morph(View):
     def written(self, language: str | None, strength: float = 1.0) -> list[plots.Written]:
         """Return the eight names, each with its letters' judges; language None means without an adapter."""
         jury = self.jury(language or "English")  # without an adapter the English judge sits alone
-        names = write_names(self.model, language, strength, self.noise)
+        names = self._writer.write(language, strength, self.noise)
         return [plots.Written(name, jury.tastes(name), jury.is_real(name)) for name in names]
 
     def jury(self, language: str) -> Jury:

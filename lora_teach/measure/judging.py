@@ -6,12 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
-from lora_teach.bases import sample_names
 from lora_teach.datasets import names
 from lora_teach.datasets.shipped import shipped_file
-from lora_teach.measure.threads import one_thread
 
 CHANCE = math.log(len(names.ALPHABET))  # nats: the surprise of who guesses a letter blindly
 ENGLISH, OTHER, NEITHER = "e", "o", "-"  # whom a letter pleases
@@ -47,16 +43,6 @@ class Jury:
     def is_real(self, name: str) -> bool:
         """Tell whether somebody has this name: it is on the list of one of the two languages."""
         return name in self._real
-
-
-def write_names(model, adapter: str | None, strength: float, noise: torch.Tensor) -> list[str]:
-    """Return the names that a LoRAModel writes with one adapter at this strength, one a row of ``noise``.
-
-    The adapter stays at that strength; None means none. With fixed noise the names morph as the strength moves.
-    """
-    model.set_adapter(None if adapter is None else {adapter: strength})
-    with one_thread():
-        return sample_names(model, noise)
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,6 @@ def test_demo_counts_letters_and_real_names(demo):
         assert f"Real names: {sum(map(jury.is_real, written))} of 8." in sentence
 
 
-def test_the_slider_is_set_adapters_weight(demo):
-    demo.move(language="Zulu", strength=0.65)
-    assert demo.view.model.active_adapters == {"Zulu": 0.65}
-
-
 def test_names_come_back_when_the_slider_comes_back(demo):
     first = demo.view.written("Finnish", 0.4)
     assert demo.view.written("Finnish", 2.0) != first

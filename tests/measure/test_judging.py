@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import torch
 
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt, sample_names
 from lora_teach.datasets import names
@@ -14,8 +15,8 @@ from lora_teach.measure.judging import (
     Jury,
     fingerprint,
     measured,
-    write_names,
 )  # fmt: skip
+from lora_teach.measure.writing import Writer, write_names
 
 ADAPTED = names.languages()[1:]
 SHOWN = ["Finnish", "Zulu", "Italian", "Indonesian", "Icelandic"]  # the buttons of notebook 00
@@ -68,6 +69,18 @@ def test_strength_is_the_adapters_weight_in_the_mixture_and_none_is_the_base(fin
     off = write_names(finnish, None, 0.3, noise)
     assert finnish.active_adapters == {}
     assert off == sample_names(load_name_gpt(), noise) == write_names(finnish, "Finnish", 0.0, noise)
+
+
+def test_the_quick_writer_writes_the_same_names_and_leaves_the_model_alone(finnish):
+    noise = TEMPERATURE * gumbel_noise(12, seed=1)
+    before = finnish.active_adapters
+    writer = Writer(finnish)
+    assert finnish.active_adapters == before
+    for strength in (1.5, 0.35, 3.0, 0.0, -1.0):
+        assert writer.write("Finnish", strength, noise) == write_names(finnish, "Finnish", strength, noise)
+    assert writer.write(None, 1.0, noise) == write_names(finnish, None, 1.0, noise)
+    base = load_name_gpt().state_dict()
+    assert all(torch.equal(value, base[name]) for name, value in writer.plain.state_dict().items())
 
 
 @pytest.mark.parametrize("language", ADAPTED)

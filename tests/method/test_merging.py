@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from lora_teach import LoRALayer, LoRAModel, merging
+from lora_teach.dotted import walk
 from tests.method.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -338,3 +339,18 @@ def test_a_learners_layer_can_be_merged_if_it_has_delta_weight():
     output = model(x)
     with model.merged():
         assert torch.allclose(model(x), output, atol=1e-5)
+
+
+@pytest.mark.parametrize(("options", "calls"), [({}, 0), ({"modules_to_save": ["2"]}, 1)], ids=["plain", "saved"])
+def test_a_merged_model_calls_no_layer_but_the_saved_modules(options, calls):
+    base = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    model = LoRAModel(base, rank=1, target_modules=["0"], **options)
+    seen = []
+    for modules in (model.lora_layers, model.saved_modules["default"]):
+        for _, layer in walk(modules):
+            layer.register_forward_hook(lambda *_: seen.append(1))
+    with model.merged():
+        model(torch.ones(1, 4))
+        assert len(seen) == calls
+    model(torch.ones(1, 4))
+    assert len(seen) == 2 * calls + 1

@@ -1,0 +1,48 @@
+"""Names at any strength of an adapter, as fast as a slider asks for them."""
+
+import torch
+
+from lora_teach.bases import sample_names
+from lora_teach.dotted import walk
+from lora_teach.hook import plain_copy
+from lora_teach.measure.threads import one_thread
+
+
+def write_names(model, adapter: str | None, strength: float, noise: torch.Tensor) -> list[str]:
+    """Return the names that a LoRAModel writes with one adapter at this strength, one a row of ``noise``.
+
+    The adapter stays at that strength; None means none. With fixed noise the names morph as the strength moves.
+    """
+    model.set_adapter(None if adapter is None else {adapter: strength})
+    with one_thread():
+        return sample_names(model, noise)
+
+
+class Writer:
+    """Writes what `write_names` does, in half the time: the update lies in a plain copy's weights, as after merging.
+
+    Args:
+        model: A LoRAModel around a NameGPT. It is copied: what becomes of it later is not seen here.
+    """
+
+    def __init__(self, model) -> None:
+        self.plain = plain_copy(model.base_model).requires_grad_(False)
+        self._weights = {
+            path: (module.weight, module.weight.clone())
+            for path, module in self.plain.named_modules()
+            if isinstance(module, torch.nn.Linear)
+        }
+        self._updates = {
+            adapter: {path: layer.delta_weight().detach() for path, layer in walk(layers)}  # (out, in) each
+            for adapter, layers in model.adapters.items()
+        }
+
+    def write(self, adapter: str | None, strength: float, noise: torch.Tensor) -> list[str]:
+        """Return the names at this strength; adapter None means the base alone."""
+        updates = {} if adapter is None else self._updates[adapter]
+        with one_thread():
+            for path, (weight, original) in self._weights.items():
+                weight.copy_(original)
+                if path in updates:
+                    weight.add_(updates[path], alpha=strength)
+            return sample_names(self.plain, noise)
