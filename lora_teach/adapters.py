@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from lora_teach.config import LoRAConfig
+from lora_teach.config import LoRAConfig, is_end
 from lora_teach.dotted import walk
 from lora_teach.files import replace_file
 from lora_teach.layer import LoRALayer
@@ -102,7 +102,7 @@ def read(folder):
 
 
 def only_what_is_here(config, tensors, base):
-    """Return ``config`` without names of modules_to_save that neither ``base`` nor the file knows.
+    """Return ``config`` without what names nothing here: patterns, and modules_to_save that the file has not either.
 
     PEFT writes "classifier" and "score" for every sequence classifier, whichever of the two the model has.
     """
@@ -112,7 +112,11 @@ def only_what_is_here(config, tensors, base):
         for one in config.modules_to_save
         if any(matches(name, [one]) for name in names) or any(f".{one}." in key for key in tensors)
     ]
-    return replace(config, modules_to_save=kept)
+    patterns = {}
+    for option in ("rank_pattern", "alpha_pattern"):
+        pattern = getattr(config, option)
+        patterns[option] = {key: value for key, value in pattern.items() if any(is_end(key, name) for name in names)}
+    return replace(config, modules_to_save=kept, **patterns)
 
 
 def fill(model, adapter_name, tensors, scales):

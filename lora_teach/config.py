@@ -85,8 +85,13 @@ class LoRAConfig:
         return _lookup(self.alpha_pattern, name, self.rank_of(name) if self.alpha is None else self.alpha)
 
 
+def is_end(key, name):
+    """Tell whether the regular expression ``key`` of a pattern matches the end of ``name``, as PEFT decides it."""
+    return re.match(rf"(.*\.)?({key})$", name) is not None
+
+
 def _lookup(pattern, name, default):
-    return next((value for key, value in pattern.items() if re.match(rf"(.*\.)?({key})$", name)), default)
+    return next((value for key, value in pattern.items() if is_end(key, name)), default)
 
 
 def _compile(option, expression):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from lora_teach.checks import check_rank
+from lora_teach.config import is_end
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def choose(base, config):
             raise ValueError(f"target_modules asks for {name!r}: {problem}")
     if config.target_modules is not None:
         _check_all_matched(config, named)
+    _check_patterns(config, named)
     if not adapted and not (saved and config.target_modules is None):
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in left_out.items())
         raise ValueError(
@@ -158,6 +160,13 @@ def _check_all_matched(config, named):
                 f"target_modules={one!r} matches only what exclude_modules={config.exclude_modules!r} takes out again: "
                 f"{', '.join(map(repr, found[:4]))}. Change one of the two."
             )
+
+
+def _check_patterns(config, named):
+    for option in ("rank_pattern", "alpha_pattern"):
+        for key in getattr(config, option):
+            if not any(is_end(key, name) for name in named):
+                raise ValueError(f"{option} has {key!r}, which matches no module. {_nearest(key, named)}")
 
 
 def _nearest(wanted, named):

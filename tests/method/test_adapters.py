@@ -229,6 +229,15 @@ def test_what_peft_reads_silently_wrong_is_always_written(tmp_path):
     assert all(key.startswith("base_model.model.") for key in load_file(tmp_path / WEIGHTS))
 
 
+def test_a_files_pattern_that_names_nothing_here_changes_nothing(tmp_path):
+    model = adapted("patterns")
+    model.save_adapter(tmp_path)
+    change_config(tmp_path, rank_pattern={"q_proj": 3, "nowhere": 9}, alpha_pattern={r"blocks\.1\.v_proj": 9, "no": 1})
+    loaded = LoRAModel.from_pretrained(adapted("patterns").remove(), tmp_path)
+    assert same_bits(bits(loaded.lora_layers), bits(model.lora_layers))
+    assert "nowhere" not in loaded.configs["default"].rank_pattern
+
+
 def test_a_pattern_for_one_layer_never_catches_another(tmp_path):
     class Nested(nn.Module):
         def __init__(self):

@@ -121,3 +121,9 @@ def test_a_model_whose_weights_cannot_be_seen_yet_can_be_chosen_from():
     with torch.device("meta"):
         base = TinyGPT(tied=False)
     assert len(choose(base, LoRAConfig()).adapted) == 5
+
+
+@pytest.mark.parametrize("option", ["rank_pattern", "alpha_pattern"])
+def test_a_pattern_that_matches_nothing_is_refused(option):
+    with pytest.raises(ValueError, match=rf"{option} has 'q_prj', which matches no module.*'q_proj'"):
+        LoRAModel(TinyGPT(), rank=2, **{option: {"v_proj": 1, "q_prj": 1}})
