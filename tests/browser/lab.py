@@ -68,6 +68,7 @@ class Lab:
                 ],
                 env=os.environ
                 | {
+                    "PYTHONPATH": str(ROOT),  # the library beside these tests, whatever else is installed
                     "JUPYTER_TOKEN": self.token,
                     "JUPYTER_CONFIG_DIR": str(folder / "config"),
                     "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -18,17 +20,17 @@ SECONDS_TO_ANSWER = 30  # one move, which may train for real
 SECONDS_OF_REST = 2  # of the kernel, after which a move that has changed nothing will change nothing
 MOST_PIXELS = 16_000  # height of a screenshot
 SIZE = {"width": 1400, "height": 1000}
-# What can be moved. A Stop button ends a training; when all cells have run there is none to end.
-SLIDER, CHOICE, OTHER = "[role=slider]", "select, input[type=checkbox]", "button.jupyter-button:not([disabled])"
+# What can be moved, or may become so. A Stop button ends a training and moves nothing.
+SLIDER, CHOICE, OTHER = "[role=slider]", "select, input[type=checkbox]", "button.jupyter-button"
 
+RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
+START_ALL = f"() => {{ ({RUN_ALL})() }}"  # promises nothing
 # JupyterLab's command ends at the first cell that raises, on purpose or not; the cells after one that raises on purpose
 # run all the same. So: wait until every cell has a number, or the kernel has rested for longer than it does in between.
-RUN_ALL = """async ([mostSeconds, restSeconds]) => {
-    const app = window.jupyterapp;
-    const panel = app.shell.currentWidget;
+FINISH_ALL = """async ([mostSeconds, restSeconds]) => {
+    const panel = window.jupyterapp.shell.currentWidget;
     const model = panel.content.model;
     const started = performance.now();
-    await app.commands.execute('notebook:run-all-cells');
     const cells = () => Array.from({length: model.cells.length}, (_, index) => model.cells.get(index));
     const unrun = () => cells().some(cell => cell.type === 'code' && !cell.executionCount);
     let lastBusy = performance.now();
@@ -38,7 +40,11 @@ RUN_ALL = """async ([mostSeconds, restSeconds]) => {
         if (now - lastBusy > 1000 * restSeconds || now - started > 1000 * mostSeconds) break;
         await new Promise(resolve => setTimeout(resolve, 50));
     }
-    return cells().map((cell, index) => ({
+}"""
+CELLS = """() => {
+    const model = window.jupyterapp.shell.currentWidget.content.model;
+    const text = part => [part ?? ''].flat().join('');
+    return Array.from({length: model.cells.length}, (_, index) => model.cells.get(index)).map((cell, index) => ({
         index,
         code: cell.type === 'code',
         count: cell.executionCount ?? null,
@@ -46,6 +52,8 @@ RUN_ALL = """async ([mostSeconds, restSeconds]) => {
         errors: cell.type !== 'code' ? [] : cell.outputs.toJSON()
             .filter(output => output.output_type === 'error')
             .map(output => `${output.ename}: ${output.evalue}`),
+        text: cell.type !== 'code' ? '' : cell.outputs.toJSON()
+            .map(output => text(output.text) + text(output.data?.['text/plain'])).join(''),
     }));
 }"""
 IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
@@ -65,13 +73,14 @@ LOOK = """async output => {
 
 @dataclass
 class Cell:
-    """A cell after Run All."""
+    """A cell as it stands; its text is what it printed, and what it showed as plain text."""
 
     index: int
     code: bool
     count: int | None
     tags: list[str]
     errors: list[str]
+    text: str
 
 
 class Opened:
@@ -100,19 +109,52 @@ class Opened:
 
     def run_all(self) -> list[Cell]:
         """Run all cells as the menu's Run All Cells does, and return what became of them."""
-        return [Cell(**cell) for cell in self.page.evaluate(RUN_ALL, [SECONDS_TO_RUN, SECONDS_OF_REST])]
+        self.page.evaluate(RUN_ALL)
+        return self.finish_all()
+
+    def start_all(self) -> None:
+        """Begin to run all cells, which must never have been run, and wait for none."""
+        self.page.evaluate(START_ALL)
+
+    def finish_all(self) -> list[Cell]:
+        """Wait until all cells have run, and return what became of them."""
+        self.page.evaluate(FINISH_ALL, [SECONDS_TO_RUN, SECONDS_OF_REST])
+        return self.cells()
+
+    def cells(self) -> list[Cell]:
+        """Return all cells as they stand."""
+        return [Cell(**cell) for cell in self.page.evaluate(CELLS)]
+
+    def cell(self, index: int) -> Locator:
+        """Return a cell's place on the page."""
+        return self.page.locator(".jp-Cell").nth(index)
+
+    def until(self, is_so: Callable[[], bool], seconds: float = SECONDS_TO_ANSWER) -> bool:
+        """Look again and again until something is so, and tell whether it came to be."""
+        started = time.monotonic()
+        while not (came := is_so()) and time.monotonic() < started + seconds:
+            self.page.wait_for_timeout(50)
+        return came
+
+    def hold(self, control: Locator, key: str, times: int) -> None:
+        """Hold a key down: it repeats as fast as the browser takes it, and nothing is waited for in between."""
+        control.focus()
+        for _ in range(times):
+            self.page.keyboard.down(key)
+        self.page.keyboard.up(key)
 
     def outputs(self) -> list[Locator]:
         """Return the outputs that hold something to move."""
         outputs = self.page.locator(".jp-Cell .jp-OutputArea-child")
-        movable = outputs.filter(has=self.page.locator(f"{SLIDER}, {CHOICE}, {OTHER}"))
+        movable = outputs.filter(has=self.page.locator(f"{SLIDER}, {CHOICE}, {OTHER}:not([disabled])"))
         return [movable.nth(index) for index in range(movable.count())]
 
     def move_everything(self) -> tuple[list[str], list[str]]:
         """Move each control and watch its picture; return what was moved, and what changed nothing.
 
-        A control may rightly change nothing where another one stands (a language at strength 0), so those that did not
-        are tried again after the others were moved.
+        A control may rightly change nothing where another one stands (a language at strength 0), or wait for another
+        one to be pressed, so those that did not move anything are tried again after the others were moved. What a
+        button begins is waited for as long as there is a Stop button to press.
         """
         moved, still = [], []
         for number, output in enumerate(self.outputs()):
@@ -125,14 +167,16 @@ class Opened:
             for turn in (controls, again):
                 for kind, control in turn:
                     name = f"output {number}: {_name(control)}"
-                    if name.endswith(" Stop") or not control.is_enabled():
+                    if name.endswith(" Stop"):
                         continue
-                    if self._changes(output, kind, control):
+                    enabled = control.is_enabled()
+                    if enabled and self._changes(output, kind, control):
                         moved.append(name)
                     elif turn is controls:
                         again.append((kind, control))
-                    else:
+                    elif enabled:
                         still.append(name)
+                    assert self._comes_to_rest(output), f"{name}: this never ends"
         return moved, still
 
     def failures(self) -> list[str]:
@@ -157,8 +201,8 @@ class Opened:
         self.page.close()
 
     def _changes(self, output: Locator, kind: str, control: Locator) -> bool:
-        """Move a control by keyboard until the look of its output changes."""
-        before = _look(output)
+        """Move a control by keyboard until its output looks different; what a button changes may be words alone."""
+        before, words = look(output), output.inner_text()
         control.scroll_into_view_if_needed()
         control.focus()
         for key in _keys(kind, control):
@@ -169,12 +213,20 @@ class Opened:
             started = last_busy = time.monotonic()
             while last_busy + SECONDS_OF_REST > time.monotonic() < started + SECONDS_TO_ANSWER:
                 self.page.wait_for_timeout(50)
-                if _look(output) != before:
+                if look(output) != before:
                     self.wait_until_idle()
                     return True
-                if not self.page.evaluate(IDLE):
+                if self._busy(output):
                     last_busy = time.monotonic()
-        return False
+        return "widget-button" in control.get_attribute("class") and output.inner_text() != words
+
+    def _comes_to_rest(self, output: Locator) -> bool:
+        return self.until(lambda: not self._busy(output), SECONDS_TO_RUN)
+
+    def _busy(self, output: Locator) -> bool:
+        """Tell whether the kernel works, or something that a button began, which the kernel doesn't count as work."""
+        stop = output.locator(f"{OTHER}:not([disabled])").filter(has_text=re.compile(r"^\s*Stop\s*$"))
+        return not self.page.evaluate(IDLE) or stop.count() > 0
 
     def _refuse(self, route) -> None:
         self.foreign.append(route.request.url)
@@ -206,7 +258,8 @@ def _name(control: Locator) -> str:
     )
 
 
-def _look(output: Locator) -> str:
+def look(output: Locator) -> str:
+    """Return what an output looks like, in short: the bytes of its pictures, or its text where it has none."""
     for _ in range(20):
         try:
             return output.evaluate(LOOK)

@@ -3,6 +3,7 @@
 import pytest
 from nbformat import v4
 
+from tests.browser import page
 from tests.browser.lab import Lab
 from tests.browser.page import Opened
 from tests.notebooks import toy
@@ -45,8 +46,64 @@ LATER = """shown(
 )"""
 DEAD = """shown(ipywidgets.IntSlider(3, 0, 5, description="dead"), draw=lambda rank: (9, 9, 9))"""
 STOP = """ipywidgets.Button(description="Stop")"""
-ABROAD = """import IPython.display
-IPython.display.HTML('<img src="https://example.org/picture.png">')"""
+# A playground: what Train begins goes on when the kernel has long reported that it is idle.
+PLAY = """import asyncio
+
+
+def playground():
+    train, stop = ipywidgets.Button(description="Train"), ipywidgets.Button(description="Stop", disabled=True)
+    forget = ipywidgets.Button(description="Forget", disabled=True)
+    other, words = ipywidgets.Button(description="Other words"), ipywidgets.Label("some")
+    trained = ipywidgets.IntProgress(0, 0, 9)
+    rank = ipywidgets.IntSlider(3, 0, 5, description="rank")
+    picture = shown(rank, trained, draw=lambda rank, steps: (40 * rank, 20 * steps, 9))
+
+    async def work():
+        await asyncio.sleep(3)  # longer than a kernel with nothing to do is waited for
+        for step in range(1, 6):
+            trained.value = step
+            await asyncio.sleep(0.3)
+        train.disabled, stop.disabled, forget.disabled = False, True, False
+
+    def begin(button):
+        global task
+        train.disabled, stop.disabled = True, False
+        task = asyncio.get_running_loop().create_task(work())
+
+    train.on_click(begin)
+    forget.on_click(lambda button: setattr(trained, "value", 0))
+    other.on_click(lambda button: setattr(words, "value", "others"))
+    return ipywidgets.VBox([forget, train, stop, other, words, picture])
+
+
+playground()"""
+IDLER = """ipywidgets.VBox([
+    ipywidgets.Button(description="Idler"), ipywidgets.Button(description="Off", disabled=True), shown(draw=lambda: 0)
+])"""
+NEVER_ENDS = """def never_ends():
+    start, stop = ipywidgets.Button(description="Start"), ipywidgets.Button(description="Stop", disabled=True)
+    start.on_click(lambda button: setattr(stop, "disabled", False))
+    return ipywidgets.VBox([start, stop])
+
+
+never_ends()"""
+# All the ways in which a page could ask another machine for something, each at an address of its own.
+WAYS = {
+    "picture.png": "<img src='https://example.org/picture.png'>",
+    "style.css": "<link rel='stylesheet' href='https://example.org/style.css'>",
+    "import.css": "<style>@import url('https://example.org/import.css');</style>",
+    "font.woff2": """<style>@font-face { font-family: abroad; src: url('https://example.org/font.woff2'); }</style>
+        <p style="font-family: abroad">words in it</p>""",
+    "script.js": "<script src='https://example.org/script.js'></script>",
+    "module.js": "<script>import('https://example.org/module.js').catch(() => {})</script>",
+    "data.json": "<script>fetch('https://example.org/data.json').catch(() => {})</script>",
+    "frame.html": "<iframe src='https://example.org/frame.html'></iframe>",
+    "beacon": "<script>navigator.sendBeacon('https://example.org/beacon')</script>",
+    "worker.js": """<script>new Worker(URL.createObjectURL(new Blob(["importScripts('https://example.org/worker.js')"])))
+        </script>""",
+    "socket": "<script>new WebSocket('wss://example.org/socket')</script>",
+}
+ABROAD = f"import IPython.display\nIPython.display.HTML({chr(10).join(WAYS.values())!r})"
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +113,9 @@ def lab(tmp_path_factory):
     filler = [v4.new_markdown_cell("words\n\n" * 60)]  # so that the next cell lies outside the window
     meant = code("1 / 0", metadata={"tags": ["raises-exception"]})
     toy.write(folder / "good.ipynb", [code(VIEW), meant, code(MOVES), *filler, code(LATER), code(STOP)])
-    toy.write(folder / "bad.ipynb", [code(VIEW), code(DEAD), code(ABROAD), code("nothing")])
+    toy.write(folder / "bad.ipynb", [code(VIEW), code(DEAD), code(ABROAD), code(IDLER), code("nothing")])
+    toy.write(folder / "playground.ipynb", [code(VIEW), code(PLAY)])
+    toy.write(folder / "never.ipynb", [code("import ipywidgets"), code(NEVER_ENDS)])
     lab = Lab(tmp_path_factory.mktemp("lab"), sorted(folder.glob("*.ipynb")))
     yield lab
     lab.end()
@@ -92,9 +151,41 @@ def test_everything_that_moves_is_found_and_moved(lab, context, tmp_path):
 def test_what_is_wrong_is_found(lab, context):
     opened = Opened(context, lab, "bad.ipynb")
     cells = opened.run_all()
-    assert cells[3].errors == ["NameError: name 'nothing' is not defined"]
-    assert opened.move_everything() == ([], ["output 0: slider dead"])
-    assert set(opened.foreign) == {"https://example.org/picture.png"}
+    assert cells[4].errors == ["NameError: name 'nothing' is not defined"]
+    assert opened.move_everything() == ([], ["output 0: slider dead", "output 1: button Idler"])
+    opened.close()
+
+
+def test_whatever_the_page_asks_of_another_machine_is_noticed(lab, context):
+    opened = Opened(context, lab, "bad.ipynb")
+    opened.run_all()
+    opened.until(lambda: len(set(opened.foreign)) == len(WAYS))
+    assert {url.partition("://example.org/")[2] for url in opened.foreign} == set(WAYS)
+    opened.close()
+
+
+def test_what_a_button_begins_is_waited_for(lab, context):
+    opened = Opened(context, lab, "playground.ipynb")
+    opened.run_all()
+    assert opened.move_everything() == (
+        [
+            "output 0: button Train",
+            "output 0: button Other words",
+            "output 0: slider rank",
+            "output 0: button Forget",
+        ],
+        [],
+    )
+    opened.close()
+
+
+def test_what_a_button_begins_has_to_end(lab, context, monkeypatch):
+    opened = Opened(context, lab, "never.ipynb")
+    opened.run_all()
+    monkeypatch.setattr(page, "SECONDS_TO_RUN", 3)
+    monkeypatch.setattr(page, "SECONDS_TO_ANSWER", 3)
+    with pytest.raises(AssertionError, match="output 0: button Start: this never ends"):
+        opened.move_everything()
     opened.close()
 
 

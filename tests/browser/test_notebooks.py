@@ -9,6 +9,7 @@ from tests.browser.page import SLIDER, Opened
 from tests.notebooks.reading import NOTEBOOKS
 
 pytestmark = pytest.mark.browser
+MANY_SLIDERS = {"playground"}  # a lesson has two sliders in one view at most, a place to play in has all there are
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 
 
@@ -30,7 +31,8 @@ def test_notebook_comes_alive(path, lab, context):
     assert not unrun, f"cells that were not run: {unrun}"
 
     crowded = [output.locator(SLIDER).count() for output in opened.outputs()]
-    assert all(sliders <= 2 for sliders in crowded), f"more than two sliders in one output: {crowded}"
+    few = all(sliders <= 2 for sliders in crowded)
+    assert few or path.stem in MANY_SLIDERS, f"more than two sliders in one output: {crowded}"
     moved, still = opened.move_everything()
     opened.screenshot(SCREENSHOTS / f"{path.stem}_moved.png")
     print(f"{path.name}: moved {len(moved)} controls: {'; '.join(moved)}")
