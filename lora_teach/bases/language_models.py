@@ -1,0 +1,47 @@
+"""Any causal language model that transformers can load, with its tokenizer."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+
+def load_language_model(source, gguf_file=None):
+    """Return ``(model, tokenizer)``: a float32 model in eval mode, and what turns text into its tokens.
+
+    Args:
+        source: A folder in Hugging Face's layout, or an id on their hub such as ``"HuggingFaceTB/SmolLM2-360M"``.
+        gguf_file: Name of a GGUF file in that folder, to be read in the place of the usual ones; its weights are
+            unpacked from their few bits, so that the model is as plain as any other.
+
+    Raises:
+        OSError: Neither a folder nor an id that can be reached; the message is transformers'.
+        ValueError: A folder without a model.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if Path(source).is_dir() and gguf_file is None and not (Path(source) / "config.json").is_file():
+        raise ValueError(f"{source} is a folder without a config.json. Give one that save_pretrained has written.")
+    options = {} if gguf_file is None else {"gguf_file": gguf_file}
+    with without_bars():
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    if gguf_file is not None:  # transformers remembers where the weights came from, and would refuse to save them
+        model.hf_quantizer = None
+        model.is_quantized = False
+        del model.config.quantization_config
+    return model.eval(), tokenizer
+
+
+@contextmanager
+def without_bars():
+    """Within the block transformers draws no progress bars; its warnings stay."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
