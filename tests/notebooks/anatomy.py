@@ -13,7 +13,7 @@ SET_UP_LINES = 8
 CELL_LINES = 25
 SLIDERS = 2
 PREDICTIONS = 3
-WORDS = {"00": 1600}  # 00 has the map of the course besides
+WORDS = {"00": 1600, "pl": 400}  # 00 has the map of the course besides; the playground is a place, not a lesson
 WORDS_ELSEWHERE = 1500
 SECONDS = {"07": 180}  # a real language model
 SECONDS_ELSEWHERE = 60
@@ -51,6 +51,8 @@ def card_says_what_it_takes(lesson: Lesson) -> Iterator[str]:
     elif not re.search(r"(\\|  )\n", lesson.cells[0].source.strip()):
         yield "cell 0: the card's first line ends in a backslash, or Markdown joins the two"
     limits = {"Read": (1, 25), "Exercises": (3 if lesson.number == "00" else 10, 25)}
+    if not lesson.teaches:
+        del limits["Exercises"]
     for name, (least, most) in limits.items():
         minutes = re.fullmatch(r"(\d+) min", field(lesson, name))
         if not minutes or not least <= int(minutes[1]) <= most:
@@ -62,7 +64,7 @@ def card_says_what_it_takes(lesson: Lesson) -> Iterator[str]:
     )
     if not runs or int(runs[1]) * {"s": 1, "min": 60}[runs[2]] > limit:
         yield f"cell 0: the card has **Runs in** N s, at most {limit} s; it says {field(lesson, 'Runs in')!r}"
-    for name in ("Needs", "Paper", "Library"):
+    for name in ("Needs", "Paper", "Library") if lesson.teaches else ("Needs", "Library"):
         if not field(lesson, name):
             yield f"cell 0: the card's first line lacks **{name}** …"
     targets = [link["target"] for link in LINK.finditer(field(lesson, "Library"))]
@@ -127,6 +129,8 @@ def start_shows_before_it_asks(lesson: Lesson) -> Iterator[str]:
 
 def predictions_are_asked_for(lesson: Lesson) -> Iterator[str]:
     """One to three predictions, each asked for in words; the answer to the first is shown as a picture."""
+    if not lesson.teaches:
+        return
     guesses = [index for index, cell in lesson.code if GUESS.search(cell.source)]
     if not 1 <= len(guesses) <= PREDICTIONS:
         where = f" (cells {guesses})" if guesses else ""
@@ -142,6 +146,8 @@ def predictions_are_asked_for(lesson: Lesson) -> Iterator[str]:
 
 def exercises_are_complete(lesson: Lesson) -> Iterator[str]:
     """At least one exercise; each with minutes, a stub, a check that says TODO, a folded hint and a folded solution."""
+    if not lesson.teaches:
+        return
     exercises = [h for h in lesson.headings if h.level in (2, 3) and re.match(r"exercise\b", h.text, re.IGNORECASE)]
     if not exercises:
         yield "there is no exercise: a heading `## Exercise 1: … (N min)`"
@@ -176,6 +182,8 @@ def exercises_are_complete(lesson: Lesson) -> Iterator[str]:
 
 def ends_in_recap_and_references(lesson: Lesson) -> Iterator[str]:
     """The last sections are Recap, three lines from this run, and References; in 00 the map and the check follow."""
+    if not lesson.teaches:
+        return
     sections = [heading for heading in lesson.headings if heading.level == 2]
     wanted = ["recap", "references", *(["map", "environment"] if lesson.number == "00" else [])]
     last = sections[-len(wanted) :]

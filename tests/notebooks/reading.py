@@ -37,6 +37,11 @@ class Lesson:
         self.cells = nbformat.read(path, as_version=4).cells
 
     @property
+    def teaches(self) -> bool:
+        """Whether this is one of the numbered notebooks; the playground asks for nothing and sums up nothing."""
+        return self.number.isdigit()
+
+    @property
     def code(self) -> list[tuple[int, nbformat.NotebookNode]]:
         """The code cells, each with its place among all cells."""
         return [(index, cell) for index, cell in enumerate(self.cells) if cell.cell_type == "code"]

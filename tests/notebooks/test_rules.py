@@ -180,6 +180,17 @@ def test_broken_notebook_is_named(rule, change, words, good, tmp_path):
         assert any(words in problem for problem in problems), problems
 
 
+def test_playground_needs_no_lesson_but_keeps_the_other_rules(good):
+    path = good.with_name("playground.ipynb")
+    card = "**Read** 2 min · **Needs** nothing · **Runs in** 5 s · **Library** [layer.py](../lora_teach/layer.py)"
+    words = nbformat.v4.new_markdown_cell(f"# And then?\n\n{card}\\\n[contents](00_start.ipynb)")
+    toy.write(path, [words, nbformat.v4.new_code_cell("import math\nmath.pi")])
+    assert [problem for rule in anatomy.RULES for problem in rule(Lesson(path))] == []
+    toy.write(path, [words, nbformat.v4.new_markdown_cell("word " * 400), nbformat.v4.new_code_cell("math = 1")])
+    problems = [problem for rule in anatomy.RULES for problem in rule(Lesson(path))]
+    assert any("at most 400" in problem for problem in problems) and any("imports what" in p for p in problems)
+
+
 def start(tmp_path, cells):
     path = tmp_path / "00_start.ipynb"
     toy.write(path, cells)
