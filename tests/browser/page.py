@@ -89,10 +89,12 @@ class Opened:
     Attributes:
         page: Playwright's page.
         foreign: Addresses outside this machine that the page asked for; they were refused.
+        failed: What was reported under the pictures while `move_everything` moved them.
     """
 
     def __init__(self, context: BrowserContext, lab: Lab, name: str):
         self.foreign: list[str] = []
+        self.failed: list[str] = []
         context.route(_is_foreign, self._refuse)
         self.page: Page = context.new_page()
         self.page.set_viewport_size(SIZE)
@@ -166,6 +168,8 @@ class Opened:
             again = []
             for turn in (controls, again):
                 for kind, control in turn:
+                    if not control.count():
+                        continue  # another control has taken this one's options away
                     name = f"output {number}: {_name(control)}"
                     if name.endswith(" Stop"):
                         continue
@@ -180,8 +184,8 @@ class Opened:
         return moved, still
 
     def failures(self) -> list[str]:
-        """Return what views reported under their pictures."""
-        reports = self.page.locator(".jp-OutputArea-output").get_by_text("This move failed")
+        """Return what is reported under the pictures now."""
+        reports = self.page.locator(".jp-OutputArea-output").get_by_text(re.compile("This (move|run) failed"))
         return [reports.nth(index).locator("xpath=..").inner_text() for index in range(reports.count())]
 
     def screenshot(self, path) -> None:
@@ -218,6 +222,7 @@ class Opened:
                     return True
                 if self._busy(output):
                     last_busy = time.monotonic()
+            self.failed += self.failures()  # the next move may work, and take the report away
         return "widget-button" in control.get_attribute("class") and output.inner_text() != words
 
     def _comes_to_rest(self, output: Locator) -> bool:

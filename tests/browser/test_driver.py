@@ -80,6 +80,9 @@ playground()"""
 IDLER = """ipywidgets.VBox([
     ipywidgets.Button(description="Idler"), ipywidgets.Button(description="Off", disabled=True), shown(draw=lambda: 0)
 ])"""
+FRAGILE = """from lora_teach.live import explore
+from tests.live.toy import Toy
+explore(Toy(), speed=(1, 20, 12))"""  # 13 is refused, 14 breaks the drawing itself
 NEVER_ENDS = """def never_ends():
     start, stop = ipywidgets.Button(description="Start"), ipywidgets.Button(description="Stop", disabled=True)
     start.on_click(lambda button: setattr(stop, "disabled", False))
@@ -113,7 +116,7 @@ def lab(tmp_path_factory):
     filler = [v4.new_markdown_cell("words\n\n" * 60)]  # so that the next cell lies outside the window
     meant = code("1 / 0", metadata={"tags": ["raises-exception"]})
     toy.write(folder / "good.ipynb", [code(VIEW), meant, code(MOVES), *filler, code(LATER), code(STOP)])
-    toy.write(folder / "bad.ipynb", [code(VIEW), code(DEAD), code(ABROAD), code(IDLER), code("nothing")])
+    toy.write(folder / "bad.ipynb", [code(VIEW), code(DEAD), code(ABROAD), code(IDLER), code(FRAGILE), code("nothing")])
     toy.write(folder / "playground.ipynb", [code(VIEW), code(PLAY)])
     toy.write(folder / "never.ipynb", [code("import ipywidgets"), code(NEVER_ENDS)])
     lab = Lab(tmp_path_factory.mktemp("lab"), sorted(folder.glob("*.ipynb")))
@@ -144,15 +147,21 @@ def test_everything_that_moves_is_found_and_moved(lab, context, tmp_path):
     ]
     opened.screenshot(tmp_path / "good.png")
     assert (tmp_path / "good.png").stat().st_size > 10_000
-    assert opened.foreign == [] and opened.failures() == []
+    assert opened.foreign == [] and opened.failed == opened.failures() == []
     opened.close()
 
 
 def test_what_is_wrong_is_found(lab, context):
     opened = Opened(context, lab, "bad.ipynb")
     cells = opened.run_all()
-    assert cells[4].errors == ["NameError: name 'nothing' is not defined"]
-    assert opened.move_everything() == ([], ["output 0: slider dead", "output 1: button Idler"])
+    assert cells[5].errors == ["NameError: name 'nothing' is not defined"]
+    moved, still = opened.move_everything()
+    assert moved == ["output 2: slider speed"]
+    assert still == ["output 0: slider dead", "output 1: button Idler"]
+    assert [report.partition(";")[0] for report in opened.failed] == [
+        "This move failed at speed = 13",
+        "This move failed at speed = 14",
+    ]
     opened.close()
 
 
