@@ -86,10 +86,14 @@ class Valleys(View):
         """Show one rule's valleys, and every rank's run at this learning rate."""
         sweep = self.sweeps[rule]
         self.drawn.update(f"{rule}: loss after each run", sweep.loss, sweep.bottoms(), learning_rate)
-        losses = [(rank, sweep.loss.get(rank, {}).get(learning_rate)) for rank in self.ranks]
-        said = ", ".join(f"rank {rank} at {_loss(loss)}" for rank, loss in losses if loss is not None)
+        there = {rank: losses[learning_rate] for rank, losses in sweep.loss.items() if learning_rate in losses}
+        said = {rank: f"rank {rank} at {_loss(loss)}" for rank, loss in there.items()}
+        worst = max(there, key=lambda rank: sweep.above_lowest(rank, learning_rate), default=None)
+        if worst is not None and 1.05 < sweep.above_lowest(worst, learning_rate) < float("inf"):
+            said[worst] += f" ({spoken(sweep.above_lowest(worst, learning_rate))} × its lowest)"
         guessed = f" Your guess for rank {self.ranks[-1]}: {spoken(self.guess)}." if self._guessed(rule) else ""
-        return f"{rule}, learning rate {spoken(learning_rate)} for all: {said}. {_bottoms(sweep, 'The')}{guessed}"
+        listed = ", ".join(said.values()) or "no run"
+        return f"{rule}, learning rate {spoken(learning_rate)} for all: {listed}. {_bottoms(sweep, 'The')}{guessed}"
 
     def _guessed(self, rule) -> bool:
         return self.guess is not None and rule == list(self.sweeps)[-1]
@@ -119,7 +123,7 @@ def _bottoms(sweep: Sweep, the: str = "the") -> str:
     """One sentence about where the bottoms lie."""
     bottoms = sweep.bottoms()
     if not bottoms:
-        return f"{the} valleys have no known bottom yet."
+        return f"{the} bottoms are not known yet: each needs all of its runs."
     where = ", ".join(f"{spoken(lr)} (rank {rank})" for rank, lr in bottoms.items())
     spread = sweep.spread()
     if spread is None:

@@ -17,6 +17,7 @@ from lora_teach.measure.retraining import STEPS, retrain
 
 RANKS = (1, 4, 16, 64)
 LEARNING_RATES = (0.001, 0.0018, 0.0032, 0.0056, 0.01, 0.018, 0.032, 0.056, 0.1)  # four to a power of ten
+NEAR = 2  # learning rates as near as this speak for each other
 RULES = {"alpha/r": "α/r, α = {:g}", "alpha/sqrt(r)": "α/√r, α = {:g}", "alpha": "constant {:g}"}
 
 
@@ -76,15 +77,18 @@ class Sweep:
         """The learning rate at which this rank's valley is deepest; None before all its runs have ended.
 
         A single run is noisy, and the floor of a valley is flat: what counts at a learning rate is the geometric mean
-        of its loss and those of its neighbours to both sides.
+        of all losses at learning rates within a factor of `NEAR` of it.
         """
-        line = self.line(rank)
+        line = [(log(lr), log(loss) if loss < inf else inf) for lr, loss in self.line(rank)]
         if len(line) < len(self.lrs):
             return None
-        logs = [log(loss) if loss < inf else inf for _, loss in line]
-        near = [logs[max(0, place - 1) : place + 2] for place in range(len(logs))]  # two at the ends
+        near = [[loss for there, loss in line if abs(there - here) < log(NEAR)] for here, _ in line]
         means = [sum(some) / len(some) for some in near]
-        return None if min(means) == inf else line[means.index(min(means))][0]
+        return None if min(means) == inf else self.lrs[means.index(min(means))]
+
+    def above_lowest(self, rank: int, lr: float) -> float:
+        """How many times the lowest loss of this rank its loss at this learning rate is."""
+        return self.loss[rank][lr] / min(self.loss[rank].values())
 
     def bottoms(self) -> dict[int, float]:
         """``{rank: lr}`` for every rank whose bottom is known."""

@@ -98,15 +98,14 @@ def draw(digits: int, ranks: Sequence[int], steps: int, guess: float | None = No
 
 
 @styled
-def draw_tasks(tasks: Mapping, ranks: Sequence[int], steps: int, guess: float | None = None):
+def draw_tasks(tasks: Mapping, ranks: Sequence[int], guess: float | None = None):
     """Small multiples for a page whose sliders don't move: a column for each task; returns the figure.
 
     Args:
         tasks: ``{title: (tiles, base, losses, accuracies)}``: the digits, ``(digits, 8, 8)``; the base's accuracy; by
-            contender (a rank, or None for full fine-tuning) the loss at each step of its first seed, and the share of
-            test digits that each seed reads.
-        ranks: Those trained.
-        steps: Length of a run.
+            contender (a rank, or None for full fine-tuning) the loss at each step of its longest run, and the share of
+            test digits that are read after each of its runs, the longest last.
+        ranks: Those trained, three.
         guess: The learner's accuracy for the first rank at the first task, in %.
     """
     made = figure(12, 5.6)
@@ -120,17 +119,17 @@ def draw_tasks(tasks: Mapping, ranks: Sequence[int], steps: int, guess: float | 
         for one, role in roles.items():
             (curve,) = middle.plot([], [], **line(role, marker="", label=_name(one)))
             _draw_loss(curve, losses[one])
-        _loss_axes(middle, steps)
+        _loss_axes(middle, max(map(len, losses.values())))
         places = range(1 + len(contenders))
         shares = [[base], *(accuracies[one] for one in contenders)]
         for place, role, share in zip(places, ("base", *roles.values()), shares, strict=True):
-            percent = [100 * one for one in share]
-            look = line(role, linestyle="", markersize=8, markerfacecolor="none", markeredgewidth=1.5)
-            low.plot([place] * len(percent), percent, **look)
-            over = max(percent) < 80
+            for number, one in enumerate(share, start=1):
+                fill = "full" if number == len(share) else "none"  # shorter runs are hollow
+                low.plot(place, 100 * one, **line(role, markersize=8, fillstyle=fill, markeredgewidth=1.5))
+            last, up = 100 * share[-1], share[-1] < 0.8
             low.annotate(
-                f"{sum(percent) / len(percent):.0f} %", (place, max(percent) if over else min(percent)),
-                (0, 7 if over else -8), textcoords="offset points", ha="center", va="bottom" if over else "top", size=9,
+                f"{last:.0f} %", (place, last), (0, 7 if up else -8), textcoords="offset points", ha="center",
+                va="bottom" if up else "top", size=9,
             )  # fmt: skip
         _chance(low, 10)
         low.set(ylim=(0, 104), xlim=(-0.5, len(places) - 0.5), yticks=range(0, 101, 25))
@@ -138,6 +137,8 @@ def draw_tasks(tasks: Mapping, ranks: Sequence[int], steps: int, guess: float | 
         low.grid(axis="x", visible=False)
         if column is not grid.T[0]:
             middle.set_ylabel("")
+        if max(map(len, shares)) > 1:
+            low.annotate("hollow: after the first 200 steps", (0.03, 0.5), xycoords="axes fraction", size=9)
     grid[2, 0].set_ylabel("test digits read (%)")
     legend(grid[1, 0], loc="lower left", ncols=2)
     if diamond(grid[2, 0], 1, guess):

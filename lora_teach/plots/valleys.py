@@ -50,8 +50,8 @@ class Panel:
         axes.annotate("chance", (1, CHANCE), (-3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
                       ha="right", size=9, color=COLOURS["base"])  # fmt: skip
         self.words = axes.annotate(
-            f"blew up, or beyond {TOP:g}", (lrs[0], TOP), (8, -3), textcoords="offset points", va="top", size=9,
-            visible=False,
+            f"blew up, or beyond {TOP:g}", (lrs[0], TOP), (-10, -2), textcoords="offset points", ha="right", va="top",
+            size=9, visible=False,
         )  # fmt: skip
         axes.set_yscale("log")
         axes.set_ylim(low, TOP)
@@ -83,6 +83,9 @@ class Panel:
         self.words.set_visible(bool(beyond))
         if beyond:
             self.words.xy = (min(beyond), TOP)
+            left = self.axes.transData.transform(self.words.xy)[0] > self.axes.bbox.x0 + self.axes.bbox.width / 2
+            self.words.set(ha="right" if left else "left")
+            self.words.xyann = (-10 if left else 10, -2)
 
 
 @dataclass
@@ -164,7 +167,7 @@ def draw_rules(rules: Mapping, ranks: Sequence[int], lrs: Sequence[float], guess
         for rank, lr in bottoms.items():
             role = roles(ranks)[rank]
             right.plot(rank, lr, MARKERS[role], color=COLOURS[role], fillstyle=fill, markersize=9, markeredgewidth=1.6)
-    legend(lefts[0], loc="upper center", ncols=2, bbox_to_anchor=(0.5, 0.88))
+    legend(lefts[0], loc="lower left")
     legend(right, loc="lower left")
     return made
 
