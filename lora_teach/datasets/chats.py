@@ -25,33 +25,48 @@ def read_jsonl(path, completions=True):
         FileNotFoundError: No such file.
         ValueError: A line that is no such object; the message gives file, line and what is wrong.
     """
+    examples = []
+    for number, example in read_objects(path):
+        try:
+            examples.append(_messages(example, completions))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+    return examples
+
+
+def read_objects(path):
+    """Return ``[(line number, object), …]`` of a file with one JSON object a line; empty lines are skipped.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A line that is no JSON object, or no line at all; the message gives file and line.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there. Give a file with one JSON object a line.")
-    examples = []
+    objects = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
-            examples.append(_messages(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")), completions))
-        except (UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}: {_said(error)}") from None
-    if not examples:
+            found = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except UnicodeDecodeError as error:
+            why = f"the text is not UTF-8 (byte {error.start} of the line). Save the file as UTF-8."
+            raise ValueError(f"{path}, line {number}: {why}") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: no JSON: {error.msg}, at character {error.pos + 1}.") from None
+        except RecursionError:
+            raise ValueError(f"{path}, line {number}: no JSON that can be read: it is nested too deeply.") from None
+        if not isinstance(found, dict):
+            what = f"a {type(found).__name__} where an object with prompt and completion, or messages, belongs."
+            raise ValueError(f"{path}, line {number}: {what}")
+        objects.append((number, found))
+    if not objects:
         raise ValueError(f'{path} holds no example. Each line is one, such as {{"prompt": "…", "completion": "…"}}.')
-    return examples
-
-
-def _said(error):
-    if isinstance(error, UnicodeDecodeError):
-        return f"the text is not UTF-8 (byte {error.start} of the line). Save the file as UTF-8."
-    if isinstance(error, json.JSONDecodeError):
-        return f"no JSON: {error.msg}, at character {error.pos + 1}."
-    return str(error)
+    return objects
 
 
 def _messages(example, completions):
-    if not isinstance(example, dict):
-        raise TypeError(f"a {type(example).__name__} where an object with prompt and completion, or messages, belongs.")
     if "messages" in example:
         messages = [_message(message) for message in _list(example["messages"])]
     elif "prompt" in example:
