@@ -1,6 +1,7 @@
 """Valleys: does the best learning rate stay when the rank changes? Thirty-six runs, done in front of the learner."""
 
 from functools import lru_cache
+from math import inf
 
 from lora_teach.live.explore import View, explore
 from lora_teach.live.watching import watch
@@ -88,9 +89,10 @@ class Valleys(View):
         self.drawn.update(f"{rule}: loss after each run", sweep.loss, sweep.bottoms(), learning_rate)
         there = {rank: losses[learning_rate] for rank, losses in sweep.loss.items() if learning_rate in losses}
         said = {rank: f"rank {rank} at {_loss(loss)}" for rank, loss in there.items()}
-        worst = max(there, key=lambda rank: sweep.above_lowest(rank, learning_rate), default=None)
-        if worst is not None and 1.05 < sweep.above_lowest(worst, learning_rate) < float("inf"):
-            said[worst] += f" ({spoken(sweep.above_lowest(worst, learning_rate))} × its lowest)"
+        times = {rank: sweep.above_lowest(rank, learning_rate) for rank, loss in there.items() if loss < inf}
+        worst = max(times, key=times.get, default=None)
+        if worst is not None and times[worst] > 1.05:
+            said[worst] += f" ({spoken(times[worst])} × its lowest)"
         guessed = f" Your guess for rank {self.ranks[-1]}: {spoken(self.guess)}." if self._guessed(rule) else ""
         listed = ", ".join(said.values()) or "no run"
         return f"{rule}, learning rate {spoken(learning_rate)} for all: {listed}. {_bottoms(sweep, 'The')}{guessed}"
@@ -128,12 +130,12 @@ def _bottoms(sweep: Sweep, the: str = "the") -> str:
     spread = sweep.spread()
     if spread is None:
         return f"{the} bottom lies at {where}."
-    factor = "all at one place" if spread == 1 else f"a factor of {spread:.1f} apart"
+    factor = "all at one place" if spread == 1 else f"a factor of {spoken(spread)} apart"
     return f"{the} bottoms lie at {where}: {factor}."
 
 
 def _loss(loss: float) -> str:
-    return "infinity (it blew up)" if loss == float("inf") else f"{loss:.2f}"
+    return "infinity (it blew up)" if loss == inf else f"{loss:.2f}"
 
 
 def _upper(text: str) -> str:

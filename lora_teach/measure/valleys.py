@@ -76,13 +76,13 @@ class Sweep:
     def bottom(self, rank: int) -> float | None:
         """The learning rate at which this rank's valley is deepest; None before all its runs have ended.
 
-        A single run is noisy, and the floor of a valley is flat: what counts at a learning rate is the geometric mean
-        of all losses at learning rates within a factor of `NEAR` of it.
+        A single run is noisy, and the floor of a valley is flat. What counts at a learning rate is therefore the
+        geometric mean of its loss, taken twice, and those at the learning rates within a factor of `NEAR` of it.
         """
         line = [(log(lr), log(loss) if loss < inf else inf) for lr, loss in self.line(rank)]
         if len(line) < len(self.lrs):
             return None
-        near = [[loss for there, loss in line if abs(there - here) < log(NEAR)] for here, _ in line]
+        near = [[own, *(loss for there, loss in line if abs(there - here) < log(NEAR))] for here, own in line]
         means = [sum(some) / len(some) for some in near]
         return None if min(means) == inf else self.lrs[means.index(min(means))]
 
