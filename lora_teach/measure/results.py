@@ -15,6 +15,7 @@ RESULTS = {
     "race": "python data/make_race.py",
     "cut_or_train": "python data/make_cut_or_train.py",
     "turn_it_down": "python data/make_turn_it_down.py",
+    "ranks": "python data/make_ranks.py",
 }
 
 
@@ -30,12 +31,12 @@ def load_result(name):
     return json.loads(shipped_file(f"{name}.json", RESULTS[name]).read_text(encoding="utf-8"))
 
 
-def write_result(path, name, settings, results, seconds):
-    """Write an experiment as ``load_result`` reads it; ``seconds`` is how long it took."""
+def write_result(path, name, settings, results, seconds, unit="nats a letter"):
+    """Write an experiment as ``load_result`` reads it; ``seconds`` is how long it took, ``unit`` the results'."""
     whole = {
         "command": RESULTS[name],
         "settings": settings,
-        "unit": "nats a letter",
+        "unit": unit,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "seconds": round(seconds),
         "results": _rounded(results),
