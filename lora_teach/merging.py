@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from lora_teach.targets import is_conv1d
+from lora_teach.kinds import is_conv1d
 
 
 def merge_weights(base, updates):

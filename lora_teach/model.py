@@ -5,16 +5,15 @@ from contextlib import contextmanager
 from math import isfinite
 from numbers import Real
 
-import torch
 from torch import nn
 
 from lora_teach import adapters as files
 from lora_teach.config import LoRAConfig
 from lora_teach.dotted import DottedModules, walk
 from lora_teach.hook import Hook, carries_overlay, plain_copy, stay_dense
-from lora_teach.layer import VARIANTS
+from lora_teach.kinds import new_layer
 from lora_teach.merging import check_replaceable, merge_weights, restore_weights
-from lora_teach.targets import choose, sizes
+from lora_teach.targets import choose
 
 
 class LoRAModel(nn.Module):
@@ -86,7 +85,7 @@ class LoRAModel(nn.Module):
         self._check_nesting(targets)
         layers, copies = DottedModules(), DottedModules()
         for path, module in targets.adapted.items():
-            layers.add(path, _new_layer(path, module, config))
+            layers.add(path, new_layer(path, module, config))
         for path, module in targets.saved.items():
             copies.add(path, plain_copy(module))
         self.adapters[name], self.saved_modules[name] = layers, copies
@@ -105,7 +104,7 @@ class LoRAModel(nn.Module):
         Raises:
             KeyError: A name that is not there.
             TypeError: Neither name nor mixture, or a weight that is not a finite number.
-            ValueError: A mixture with an adapter that has ``modules_to_save``: whole modules cannot be mixed.
+            ValueError: A mixture with an adapter that is active alone: DoRA, or one that has ``modules_to_save``.
             RuntimeError: The model is merged, or inside ``disabled()``.
         """
         self._refuse_while_held(f"set_adapter({adapter!r})")
@@ -116,9 +115,8 @@ class LoRAModel(nn.Module):
             self._check_known(name)
             if isinstance(weight, bool) or not isinstance(weight, Real) or not isfinite(weight):
                 raise TypeError(f"the weight {weight!r} of adapter {name!r} is not a finite number. Try 0.5.")
-            if weights != {name: 1.0} and len(self.saved_modules[name]):
-                saved = ", ".join(self.saved_modules[name])
-                raise ValueError(f"adapter {name!r} has its own {saved}, which cannot be mixed. Activate it alone.")
+            if weights != {name: 1.0}:
+                self._check_mixable(name)
         self._active = {name: float(weight) for name, weight in weights.items()}
         self._wake_only(self._active)
 
@@ -340,6 +338,13 @@ class LoRAModel(nn.Module):
                         "Train a module whole or adapt its layers, the same way for every adapter."
                     )
 
+    def _check_mixable(self, name):
+        alone = list(self.saved_modules[name])
+        alone += [path for path, layer in walk(self.adapters[name]) if not getattr(layer, "mixes", True)]  # DoRA
+        if alone:
+            alone = ", ".join(alone[:4]) + (", …" if len(alone) > 4 else "")
+            raise ValueError(f"adapter {name!r} has its own {alone}, which cannot be mixed. Activate it alone.")
+
     def _check_known(self, name):
         if name not in self.adapters:
             raise KeyError(f"there is no adapter {name!r}; there are: {', '.join(map(repr, self.adapters)) or 'none'}")
@@ -375,20 +380,3 @@ def _check_name(name, taken):
         raise ValueError(f"the adapter name {name!r} cannot be used: it names a folder and an attribute. Use a word.")
     if name in taken:
         raise ValueError(f"there is an adapter {name!r} already. Use another name, or delete_adapter({name!r}) first.")
-
-
-def _new_layer(path, module, config):
-    weight = module.weight
-    # Half precision is too coarse for small steps, so adapters over float16, bfloat16 or quantised weights are float32.
-    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    return VARIANTS[config.variant](
-        *sizes(module),
-        config.rank_of(path),
-        config.alpha_of(path),
-        scaling=config.scaling,
-        learnable_scaling=config.learnable_scaling,
-        dropout=config.dropout,
-        init=config.init,
-        device=weight.device,
-        dtype=dtype,
-    )

@@ -8,6 +8,7 @@ from torch import nn
 
 from lora_teach.checks import check_rank
 from lora_teach.config import is_end
+from lora_teach.kinds import is_adaptable, sizes
 
 
 @dataclass(frozen=True)
@@ -17,24 +18,6 @@ class Targets:
     adapted: dict  # name -> module, in the order of the model
     saved: dict  # name -> module
     left_out: dict  # name -> reason
-
-
-def is_conv1d(module):
-    """Tell whether ``module`` is transformers' Conv1D, GPT-2's linear layer with a weight of shape (in, out)."""
-    kinds = type(module).__mro__  # by name, so that transformers need not be imported
-    return any(kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers.") for kind in kinds)
-
-
-def is_adaptable(module):
-    """Tell whether a LoRALayer fits beside ``module``: an ``nn.Linear`` (or subclass) or transformers' Conv1D."""
-    return isinstance(module, nn.Linear) or is_conv1d(module)
-
-
-def sizes(module):
-    """Return ``(in_features, out_features)`` of an adaptable module."""
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
-    return tuple(module.weight.shape)  # Conv1D: (in_features, out_features)
 
 
 def matches(name, wanted):

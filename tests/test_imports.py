@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LEVELS = [
     {"checks", "dotted", "files", "undo"},
     {"layer"},
-    {"config", "targets", "merging", "adapters", "hook", "batches", "checkpoints"},
+    {"config", "kinds", "targets", "merging", "adapters", "hook", "batches", "checkpoints"},
     {"model"},
     {"training"},
     {"datasets", "bases", "variants"},

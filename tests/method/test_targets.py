@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from lora_teach import LoRAConfig, LoRAModel
-from lora_teach.targets import choose, is_adaptable, is_conv1d, matches, sizes
+from lora_teach.kinds import is_adaptable, is_conv1d, sizes
+from lora_teach.targets import choose, matches
 from tests.method.toy import TinyGPT, mlp, picture, same_picture
 
 Q0, V0, Q1, V1 = "blocks.0.q_proj", "blocks.0.v_proj", "blocks.1.q_proj", "blocks.1.v_proj"
