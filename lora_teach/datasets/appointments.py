@@ -1,7 +1,7 @@
 """A house format: sentences about who is where when, to be answered as JSON of one exact shape.
 
 ``"On Tuesday Clara Novak will be in Lyon."`` becomes ``{"who": "Clara Novak", "where": "Lyon", "when": 2}``: three keys
-that the prompt doesn't name, in that order, the weekday as a number, Monday 1 to Sunday 7. No model can know that by luck.
+that the prompt doesn't name, in that order, the weekday as a number, Monday 1 to Sunday 7. No model knows that by luck.
 
 The sentences are put together by this file from patterns of ours; names and cities are facts. Test sentences hold names
 and cities that no training sentence holds, and half of them stand in patterns that training never shows.
