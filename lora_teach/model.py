@@ -270,14 +270,15 @@ class LoRAModel(nn.Module):
     # Files, in PEFT's format (adapters.py).
 
     def save_adapter(self, folder, adapter_name="default"):
-        """Write one adapter into ``folder`` as PEFT does: adapter_config.json and adapter_model.safetensors."""
+        """Write one adapter into ``folder`` as PEFT does; if it isn't called "default", in a sub-folder of its name."""
         self._check_known(adapter_name)
         files.save(self, folder, adapter_name)
 
     def load_adapter(self, folder, adapter_name):
-        """Add the adapter that lies in ``folder``, in PEFT's format, asleep until `set_adapter` chooses it."""
+        """Add the adapter in ``folder``, or in its sub-folder of that name, asleep until `set_adapter` chooses it."""
         self._refuse_while_held(f"load_adapter({str(folder)!r})")
-        config, tensors, scales = files.read(folder)
+        _check_name(adapter_name, self.adapters)
+        config, tensors, scales = files.read(folder, adapter_name)
         self.add_adapter(adapter_name, files.only_what_is_here(config, tensors, self.base_model))
         try:
             files.fill(self, adapter_name, tensors, scales)
@@ -288,9 +289,10 @@ class LoRAModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, base_model, folder, adapter_name="default"):
-        """Lay the adapter in ``folder``, in PEFT's format, over ``base_model``."""
+        """Lay the adapter in ``folder``, in PEFT's format, or in its sub-folder of that name, over ``base_model``."""
         _check_base(base_model)
-        config, tensors, scales = files.read(folder)
+        _check_name(adapter_name, nn.ModuleDict())
+        config, tensors, scales = files.read(folder, adapter_name)
         model = cls(base_model, files.only_what_is_here(config, tensors, base_model), adapter_name)
         try:
             files.fill(model, adapter_name, tensors, scales)

@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # From the bottom up; a file imports from its own level or below. "" is the package itself, lora_teach/__init__.py.
 LEVELS = [
-    {"checks", "dotted", "files", "undo"},
+    {"checks", "dotted", "files", "folder", "undo"},
     {"layer"},
-    {"config", "kinds", "targets", "merging", "adapters", "hook", "batches", "checkpoints"},
+    {"config", "kinds", "targets", "merging", "adapters", "peft_config", "hook", "batches", "checkpoints"},
     {"model"},
     {"training"},
     {"datasets", "bases", "variants"},

@@ -35,6 +35,9 @@ KINDS = {
     "dropout": {"dropout": 0.25},
     "randn": {"init": "randn"},
     "rank_1": {"rank": 1},
+    "dora": {"variant": "dora", "rank": 3, "alpha": 5},
+    "dora_rslora": {"variant": "dora", "scaling": "alpha/sqrt(r)", "learnable_scaling": True},
+    "dora_patterns": {"variant": "dora", "rank_pattern": {"q_proj": 3}, "alpha_pattern": {"v_proj": 0.1}},
 }
 
 
@@ -138,9 +141,36 @@ def test_other_adapters_are_saved_by_name(tmp_path):
     awake(model, seed=5)
     model.save_adapter(tmp_path, "b")
     model.set_adapter("b")
-    again = LoRAModel.from_pretrained(base(), tmp_path, adapter_name="mine")
+    again = LoRAModel.from_pretrained(base(), tmp_path / "b", adapter_name="mine")
     assert again.adapter_names == ["mine"]
     assert torch.equal(again(tokens()), model(tokens()))
+
+
+def test_an_adapter_that_is_not_called_default_lies_in_a_sub_folder_as_pefts_does(tmp_path):
+    model = adapted("plain")
+    model.add_adapter("b", rank=2)
+    awake(model, seed=5)
+    for name in ("default", "b"):
+        model.save_adapter(tmp_path, name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CONFIG, WEIGHTS, "b"]
+    theirs = peft.PeftModel.from_pretrained(base(), tmp_path)
+    theirs.load_adapter(tmp_path / "b", "b")
+    theirs.save_pretrained(tmp_path / "theirs")
+    for folder in (tmp_path, tmp_path / "theirs"):
+        again = LoRAModel.from_pretrained(base(), folder)
+        again.load_adapter(folder, "b")
+        for name in ("default", "b"):
+            again.set_adapter(name), model.set_adapter(name)
+            assert torch.equal(again(tokens()), model(tokens()))
+        assert torch.equal(LoRAModel.from_pretrained(base(), folder, "b")(tokens()), model(tokens()))
+
+
+def test_a_folder_whose_sub_folders_hold_the_adapters_lists_them(tmp_path):
+    model = adapted("plain")
+    model.add_adapter("b", rank=2)
+    model.save_adapter(tmp_path, "b")
+    with pytest.raises(FileNotFoundError, match="sub-folders do: b. Use one of them"):
+        LoRAModel.from_pretrained(base(), tmp_path)
 
 
 def test_an_adapter_of_saved_modules_alone_is_re_read(tmp_path):
@@ -271,6 +301,8 @@ THEIRS = {
     "saved": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj"], "modules_to_save": ["head", "blocks.1.norm"]},
     "gaussian": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj"], "init_lora_weights": "gaussian"},
     "dropout": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj"], "lora_dropout": 0.1},
+    "dora": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj", "v_proj"], "use_dora": True},
+    "dora_rslora": {"r": 3, "lora_alpha": 2, "target_modules": ["v_proj"], "use_dora": True, "use_rslora": True},
 }  # fmt: skip
 
 
@@ -352,6 +384,19 @@ def renamed(tensors):
         tensors[key.removeprefix("base_model.")] = tensors.pop(key)
 
 
+def magnitude(tensors):
+    tensors["base_model.model.blocks.0.q_proj.lora_magnitude_vector"] = torch.ones(8)
+
+
+def whole_numbers(tensors):
+    for key in tensors:
+        tensors[key] = tensors[key].long()
+
+
+def say_twice(folder):
+    (folder / CONFIG).write_text((folder / CONFIG).read_text().replace("{", '{"r": 4,', 1))
+
+
 def scales(text):
     return lambda folder: change_tensors(folder, lambda t: None, {"format": "pt", "lora_teach.scales": text})
 
@@ -388,8 +433,15 @@ WRONG = {
     "regex": (lambda f: change_config(f, target_modules="q_proj["), ValueError, "broken"),
     "patterns": (lambda f: change_config(f, rank_pattern=[1]), ValueError, "rank_pattern"),
     "other_base": (lambda f: change_config(f, target_modules=["k_proj"]), ValueError, "k_proj.*nearest"),
-    "dora": (lambda f: change_config(f, use_dora=True), ValueError, "use_dora=True is not followed"),
-    "bias": (lambda f: change_config(f, bias="lora_only"), ValueError, "bias='lora_only'"),
+    "magnitude_gone": (lambda f: change_config(f, use_dora=True), ValueError, "no lora_magnitude_vector.*anew"),
+    "magnitude_text": (lambda f: change_config(f, use_dora="no"), ValueError, "use_dora='no' is not true or false"),
+    "magnitude_alone": (lambda f: change_tensors(f, magnitude), ValueError, "does not say use_dora.*in silence"),
+    "rslora_text": (lambda f: change_config(f, use_rslora=1), ValueError, "use_rslora=1 is not true or false"),
+    "bias": (lambda f: change_config(f, bias="lora_only"), ValueError, "bias='lora_only'.*merge_and_unload"),
+    "twice": (lambda f: say_twice(f), ValueError, "says 'r' twice"),
+    "deep_json": (lambda f: (f / CONFIG).write_text("[" * 100_000), ValueError, "nested too deeply"),
+    "huge_json": (lambda f: (f / CONFIG).write_text(" " * 1_000_001), ValueError, "1,000,001 bytes"),
+    "numbers": (lambda f: change_tensors(f, whole_numbers), ValueError, "dtype torch.int64"),
     "pissa": (lambda f: change_config(f, init_lora_weights="pissa"), ValueError, "pissa.*changed the base"),
     "layers": (lambda f: change_config(f, layers_to_transform=[0]), ValueError, "layers_to_transform"),
     "head_unlisted": (lambda f: change_config(f, modules_to_save=None), ValueError, "no place here.*head.weight|norm"),
@@ -421,6 +473,60 @@ def test_a_wrong_folder_is_refused_and_nothing_changes(folder, spoil, exception,
     assert same_picture(before, picture(plain))
     assert same_picture(before_model, picture(model))
     LoRAModel(plain)
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_a_link_out_of_the_folder_is_refused_but_the_hugging_face_cache_is_read(folder, tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / name).rename(elsewhere / name)
+    (folder / name).symlink_to(elsewhere / name)
+    with pytest.raises(ValueError, match="link to .*elsewhere.*outside the folder"):
+        LoRAModel.from_pretrained(base(), folder)
+    (folder / name).unlink()
+    blobs, snapshot = tmp_path / "hub" / "blobs", tmp_path / "hub" / "snapshots" / "0123"
+    blobs.mkdir(parents=True)
+    (elsewhere / name).rename(blobs / "a1b2")
+    snapshot.parent.mkdir()
+    folder.rename(snapshot)
+    (snapshot / name).symlink_to("../../blobs/a1b2")
+    LoRAModel.from_pretrained(base(), snapshot)
+
+
+def test_a_missing_use_rslora_is_warned_of(folder):
+    change_config(folder, use_rslora="gone")
+    with pytest.warns(UserWarning, match=r"does not say use_rslora.*√r"):
+        LoRAModel.from_pretrained(base(), folder)
+
+
+def test_magnitudes_under_the_older_key_are_read(tmp_path):
+    adapted("dora").save_adapter(tmp_path)
+
+    def older(tensors):
+        for key in [key for key in tensors if key.endswith("magnitude_vector")]:
+            tensors[f"{key}.weight"] = tensors.pop(key)
+
+    change_tensors(tmp_path, older)
+    assert torch.equal(LoRAModel.from_pretrained(base(), tmp_path)(tokens()), adapted("dora")(tokens()))
+
+
+def test_one_missing_magnitude_is_an_error(tmp_path):
+    adapted("dora").save_adapter(tmp_path)
+    change_tensors(tmp_path, lambda tensors: tensors.pop("base_model.model.blocks.1.v_proj.lora_magnitude_vector"))
+    with pytest.raises(ValueError, match="1 tensors are missing, such as .*lora_magnitude_vector"):
+        LoRAModel.from_pretrained(base(), tmp_path)
+
+
+def test_what_the_format_has_no_place_for_is_not_saved(tmp_path):
+    model = adapted("plain")
+    model.lora_layers["head"].extra = nn.Parameter(torch.ones(1))
+    with pytest.raises(TypeError, match="head: 'extra' of LoRALayer has no place"):
+        model.save_adapter(tmp_path / "new")
+    mixed = adapted("dora")
+    mixed.lora_layers["head"] = adapted("plain").lora_layers["head"]
+    with pytest.raises(ValueError, match="some layers are DoRA and others are not"):
+        mixed.save_adapter(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_loading_needs_a_new_and_good_name_and_a_base_without_overlay(folder):
