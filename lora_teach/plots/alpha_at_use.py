@@ -43,5 +43,5 @@ def draw(lines: Mapping, multiples: Sequence[float], base: float) -> Figure:
     axes.set_xticks(multiples, [spoken(multiple) for multiple in multiples], minor=False)
     axes.set(xlabel="multiplied by", ylabel="test digits read right", ylim=(-0.02, 1.02))
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-    legend(axes, loc="center left", bbox_to_anchor=(0.6, 0.62), title="what is multiplied")
+    legend(axes, loc="upper right", bbox_to_anchor=(1.0, 0.88), title="what is multiplied", title_fontsize=9)
     return fig
