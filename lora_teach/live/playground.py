@@ -12,7 +12,6 @@ import ipywidgets
 from ipywidgets import HTML, HBox, Layout, VBox
 
 from lora_teach.live.kernel import sliders_answered
-from lora_teach.live.monitor import FRAME
 from lora_teach.live.picture import LOCK, LivePicture
 from lora_teach.live.playground_controls import Controls
 from lora_teach.live.playground_drawing import Drawing
@@ -22,6 +21,7 @@ from lora_teach.measure.playground import Run, Settings, plan
 from lora_teach.plots import Picture, show
 
 KEPT = 8  # runs: each holds a model, and more lines could not be told apart
+REST = 0.1  # seconds between two drawings, which take 0.06: five or six a second
 
 
 class Playground(VBox):
@@ -31,8 +31,8 @@ class Playground(VBox):
         settings: Where the controls start, `Settings`' own: ``material="Zulu"``, ``rank=8``, …
 
     Attributes:
-        runs: The `lora_teach.measure.playground.Run` of each run that has ended, the oldest first: settings, model,
-            history, score. At most 8 are kept; the ninth takes the place of the oldest.
+        runs: The `lora_teach.measure.playground.Run` of each that has ended, oldest first: settings, model, history,
+            score. Eight are kept; the ninth takes the place of the oldest.
         running: The run that has not ended, or None.
         error: The exception that ended the last run, or None.
 
@@ -41,11 +41,10 @@ class Playground(VBox):
 
     def __init__(self, **settings) -> None:
         self.runs, self.running, self.error = [], None, None
-        self._stopping, self._task, self._told = False, None, ""
+        self._stopping, self._task = False, None
         self._drawing = Drawing()
         self._live = LivePicture(self._drawing.picture)
-        start = Settings().changed(**settings)
-        self.controls = Controls(start, self._moved)
+        self.controls = Controls(Settings().changed(**settings), self._moved)
         self._note, self._foot, self._table = HTML(), HTML(), HTML()
         self._train = self._button("Train", "play", self._train_pressed, button_style="primary")
         self._stop = self._button("Stop", "stop", lambda _: self.stop())
@@ -90,11 +89,9 @@ class Playground(VBox):
     async def train(self, **settings) -> Run:
         """Train one run in a cell, ``run = await play.train()``, drawn in the playground wherever that is shown.
 
-        While another run is going it waits for its end. Stop, or the kernel's interrupt, ends the run after the step it
-        is at; what has been trained is kept. So is a run whose loss is no longer finite: ``run.history.stopped``.
-
-        Args:
-            settings: Changed first, as by `set`.
+        The settings are changed first, as by `set`. While another run is going this one waits. Stop, or the kernel's
+        interrupt, ends it after the step it is at, and it is kept; so is a run whose loss is no longer finite
+        (``run.history.stopped`` says so).
 
         Raises:
             TypeError, ValueError: As `set`, or the controls stand at something that can't be trained.
@@ -102,8 +99,7 @@ class Playground(VBox):
         """
         if settings:
             self.set(**settings)
-        chosen = self.settings
-        plan(chosen)
+        chosen = self.settings.changed()  # checked: sliders can stand where nothing can be trained
         with sliders_answered():
             while self.running is not None:
                 self._text.value = f"the next run waits for run {self.running.number}"
@@ -117,21 +113,18 @@ class Playground(VBox):
 
     def remove_last(self) -> None:
         """Forget the newest run that has ended."""
-        if self.runs:
-            self.runs.pop()
-            self._told = ""
+        del self.runs[-1:]
         self._show_runs()
 
     def clear(self) -> None:
         """Forget all runs that have ended; one that is going goes on."""
         self.runs.clear()
-        self._told = ""
         self._show_runs()
 
     def _begin(self, settings: Settings) -> Run:
         """Make the run and show it; from here on no other can begin."""
         taken = max([run.number for run in self.runs], default=0)
-        self.error, self._stopping, self._told = None, False, ""
+        self.error, self._stopping = None, False
         self.running = Run(settings, taken + 1)
         try:
             self._show_runs()
@@ -141,11 +134,11 @@ class Playground(VBox):
         return self.running
 
     async def _follow(self, run: Run) -> Run:
-        """Train, draw five to eight times a second, and let the page speak in between."""
+        """Train, draw five or six times a second, and let the page speak in between."""
         drawn = began = time.perf_counter()
         try:
-            while run.advance(PAUSE) and not self._stopping:
-                if time.perf_counter() - drawn > FRAME:
+            while not self._stopping and run.advance(PAUSE):
+                if time.perf_counter() - drawn > REST:
                     self._show_progress(time.perf_counter() - began)
                     drawn = time.perf_counter()
                 for _ in range(TURNS):
@@ -163,19 +156,19 @@ class Playground(VBox):
 
     def _end(self, run: Run) -> None:
         """Score and keep the run, unless it failed."""
-        self.running = None
+        self.running, told = None, ""
         try:
             if self.error is None:
                 run.end()
                 self.runs.append(run)
-                self._told = result(run)
+                told = result(run)
                 if len(self.runs) > KEPT:
-                    self._told += f" Run {self.runs.pop(0).number} made room for it: {KEPT} are kept."
+                    told += f" Run {self.runs.pop(0).number} made room for it: {KEPT} are kept."
         except Exception as error:
             self.error = error
             raise
         finally:
-            self._show_runs()
+            self._show_runs(told)
 
     def _train_pressed(self, button) -> None:
         if self.running is not None:
@@ -198,7 +191,7 @@ class Playground(VBox):
             await self._follow(run)
 
     def _button(self, text, icon, pressed, **options) -> ipywidgets.Button:
-        made = ipywidgets.Button(description=text, icon=icon, layout=Layout(width="8.5em"), **options)
+        made = ipywidgets.Button(description=text, icon=icon, layout=Layout(width="10em"), **options)
         made.on_click(pressed)
         return made
 
@@ -211,12 +204,12 @@ class Playground(VBox):
             self._live.paint()
 
     def _show_plan(self) -> None:
-        settings, self._plan = self.settings, None
+        settings = self.settings
         try:
             self._plan = plan(settings)
             self._note.value = left_out(self._plan)
         except (TypeError, ValueError) as problem:
-            self._note.value = refusal(problem)
+            self._plan, self._note.value = None, refusal(problem)
         with LOCK:
             self._drawing.plan(settings, self._plan)
         self._show_buttons()
@@ -225,18 +218,19 @@ class Playground(VBox):
         going = self.running is not None
         self._train.disabled = going or self._plan is None
         self._stop.disabled = not going or self._stopping
-        self._stop.description = "Stopping" if self._stopping and going else "Stop"
+        self._stop.description = "Stopping" if going and self._stopping else "Stop"
         self._remove.disabled = self._clear.disabled = not self.runs
 
-    def _show_runs(self) -> None:
-        """Bring the whole page up to date, after a run came, went or ended."""
+    def _show_runs(self, told: str = "") -> None:
+        """Bring the whole page up to date, after a run came, went or ended, which ``told`` tells of."""
         with LOCK:
             self._drawing.begin(self.runs, self.running, self.settings)
             self._live.paint()
         run = self.running
+        self._bar.layout.visibility = "visible" if run else "hidden"
         self._bar.max, self._bar.value = (run.settings.steps, len(run.history)) if run else (1, 0)
         self._text.value = f"run {run.number} begins" if run else ""
-        self._foot.value = failure(self.error) if self.error else paragraph(self._told)
+        self._foot.value = failure(self.error) if self.error else paragraph(told)
         self._table.value = table(self.runs)
         self._show_buttons()
 

@@ -1,4 +1,4 @@
-"""The playground's controls: what can be chosen for a run, in three rows."""
+"""The playground's controls: what can be chosen for a run, in two columns."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,13 +12,13 @@ from lora_teach.measure.playground import Settings
 
 RANKS = [1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96]
 ALPHAS = [0.01, 0.03, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128]
-RATES = [digit * 10.0**power for power in (-4, -3, -2, -1) for digit in (1, 2, 3, 5, 7)] + [1.0]
+RATES = [float(f"{digit}e{power}") for power in (-4, -3, -2, -1) for digit in (1, 2, 3, 5, 7)] + [1.0]
 STEPS = [20, 50, 100, 200, 300, 500, 1000, 2000]
 LABELS = {"rank": "rank r", "alpha": "α", "lr": "learning rate", "scaling": "scaling", "targets": "layers"}
 SCALINGS = {"alpha/r": "α/r", "alpha/sqrt(r)": "α/√r", "alpha": "α, constant"}
 METHODS = {"full": "full fine-tuning", "LoRA": "LoRA"}
 OF_LORA = ("rank", "alpha", "scaling", "targets")
-ROW = Layout(width="100%", flex_flow="row wrap")  # side by side where there is room
+COLUMNS = ("method", "rank", "alpha", "scaling"), ("lr", "steps", "seed", "targets")
 
 
 class Controls(VBox):
@@ -47,16 +47,16 @@ class Controls(VBox):
             "targets": _buttons("targets", dict(zip(layers, layers, strict=True))),
         }
         self.move(settings)
-        for name, widget in self.controls.items():
+        for widget in self.controls.values():
             widget.style.description_width = "7.2em"
-            if name not in ("material",):
-                widget.layout.width = "min(100%, 34em)"
+            widget.layout.width = "100%"
             widget.observe(self._moved, names="value")
-        in_two = [VBox([self.controls[name] for name in names]) for names in (
-            ("method", "rank", "alpha"), ("lr", "steps", "seed"),
-        )]  # fmt: skip
-        below = [self.controls[name] for name in ("scaling", "targets")]
-        super().__init__([self.controls["material"], HBox(in_two, layout=ROW), HBox(below, layout=ROW)])
+        halves = [
+            VBox([self.controls[name] for name in names], layout=Layout(flex="1 1 28em", max_width="36em"))
+            for names in COLUMNS
+        ]
+        row = HBox(halves, layout=Layout(width="100%", flex_flow="row wrap"))  # under each other where it is narrow
+        super().__init__([self.controls["material"], row], layout=Layout(width="100%"))
 
     @property
     def settings(self) -> Settings:

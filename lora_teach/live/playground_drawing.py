@@ -42,10 +42,10 @@ class Drawing:
         every = [*runs, *([running] if running else [])]
         newest = _curve(every[-1]) if every else None
         self._drawn.losses.show([_curve(run) for run in every[:-1]], newest)
+        self._drawn.spectrum.clear()  # its axis begins anew: how it grew on the way was a matter of time
         if every:
             self.move(every[-1])
         else:
-            self._drawn.spectrum.clear()
             self._samples(MATERIALS[settings.material], None)
         self.picture.background_changed()
 

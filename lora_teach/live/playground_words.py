@@ -10,7 +10,7 @@ from lora_teach.plots import COLOURS
 from lora_teach.plots.playground import role_of
 
 HEADS = (
-    "run", "material", "what trains", "scaling", "learning rate", "steps", "seed", "numbers", "last loss",
+    "run", "material", "what trains", "scaling", "learning rate", "steps", "seed", "trained", "last loss",
     "held out", "seconds",
 )  # fmt: skip
 CSS_LINES = {"lora": "solid", "full": "dashed", "best": "dashed", "other": "dotted", "third": "double"}
@@ -112,7 +112,7 @@ def paragraph(text: str) -> str:
 
 def refusal(problem: Exception) -> str:
     """Tell why the settings can't be trained, as HTML."""
-    told = f"<b>This can't be trained:</b> {html.escape(str(problem))} Nothing is lost: choose something else."
+    told = f"<b>This can't be trained:</b> {html.escape(str(problem))}"
     return _paragraph(told, "full")
 
 

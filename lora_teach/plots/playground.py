@@ -73,7 +73,7 @@ class Bar:
         """
         share, full = trainable / total if total else 0.0, trainable == total
         self._title.set(text=title, color=COLOURS["ink" if total else "full"])
-        self._frozen.set_width(1.0 if total else 0.0)
+        self._frozen.set_visible(bool(total))
         self._trains.set(x=1 - share, width=share, facecolor=COLOURS["full" if full else "lora"])
         self._inside.set_text("" if full else f"{total - trainable:,} frozen")
         self._beside.set_text(f"{trainable:,} train" + ("" if full else f": {share:.1%}") if total else "")
@@ -209,9 +209,11 @@ class Spectrum:
         self._title = axes.set_title("ΔW")
         self._told = axes.text(0.97, 0.95, "", transform=axes.transAxes, ha="right", va="top")
         self.moving = [self._values, self._edge, self._title, self._told]
+        self._top = 0.0
 
     def clear(self) -> None:
-        """Show no run."""
+        """Show no run; the next one gives the axis its height. The background changes."""
+        self._top = 0.0
         for drawn in (self._values, self._edge):
             drawn.set_data([], [])
         self._title.set_text("ΔW of the newest run")
@@ -231,8 +233,8 @@ class Spectrum:
         self._edge.set_data(*(([rank + 0.5] * 2, [0, values[0]]) if 0 < rank < len(values) else ([], [])))
         self._title.set_text(f"ΔW of {layer}")
         self._told.set_text(f"rank {rank} of {len(values)}")
-        top = self._axes.get_ylim()[1]
-        if top / 3 < values[0] < 0.95 * top or not values[0]:
+        if self._top / 3 < values[0] < 0.95 * self._top or not values[0]:
             return False
-        self._axes.set_ylim(0, 1.5 * values[0])  # in strides, not at every step
+        self._top = 1.5 * values[0]  # in strides, not at every step
+        self._axes.set_ylim(0, self._top)
         return True
