@@ -18,7 +18,8 @@ from lora_teach.dotted import walk
 from lora_teach.files import replace_file
 from lora_teach.folder import CONFIG_FILE, PREFIX, WEIGHTS_FILE, find, own_file, read_json, read_tensors
 from lora_teach.layer import SCALINGS, LoRALayer
-from lora_teach.peft_config import from_peft, to_peft
+from lora_teach.peft_config import expressions, from_peft, to_peft
+from lora_teach.regexes import refuse_slow
 from lora_teach.targets import matches
 
 MAGNITUDE = ".lora_magnitude_vector"
@@ -86,16 +87,18 @@ def read(folder, adapter_name="default"):
             f"{config_file} says use_dora, and {WEIGHTS_FILE} holds no {MAGNITUDE[1:]}. PEFT would make the magnitudes "
             "anew from a random start. Save the adapter again where it was trained."
         )
-    scales = _read_scales(metadata, weights_file)
+    scales = read_scales(metadata, weights_file)
     return replace(config, learnable_scaling=any(learnable for _, learnable in scales.values())), tensors, scales
 
 
 def only_what_is_here(config, tensors, base):
     """Return ``config`` without what names nothing here: patterns, and modules_to_save that the file has not either.
 
-    PEFT writes "classifier" and "score" for every sequence classifier, whichever of the two the model has.
+    PEFT writes "classifier" and "score" for every sequence classifier, whichever of the two the model has. A regular
+    expression that would take for ever on the names of this base is a ValueError.
     """
     names = [name for name, _ in base.named_modules(remove_duplicate=False)]
+    refuse_slow(expressions(config), names, CONFIG_FILE)
     kept = [
         one
         for one in config.modules_to_save
@@ -175,7 +178,8 @@ def _of_the_base(key, tensor, base):
     return torch.equal(own.detach().cpu(), tensor.to(own.dtype))
 
 
-def _read_scales(metadata, where):
+def read_scales(metadata, where):
+    """Return ``{path: (exact scale, whether it is learnable)}`` as a file's metadata tells; ValueError if damaged."""
     try:
         scales = json.loads(metadata.get("lora_teach.scales", "{}"))
         learnable = json.loads(metadata.get("lora_teach.learnable_scaling", "[]"))

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 
 from lora_teach.checks import check_alpha, check_choice, check_dropout, check_rank
 from lora_teach.layer import INITS, SCALINGS, VARIANTS
@@ -87,7 +88,12 @@ class LoRAConfig:
 
 def is_end(key, name):
     """Tell whether the regular expression ``key`` of a pattern matches the end of ``name``, as PEFT decides it."""
-    return re.match(rf"(.*\.)?({key})$", name) is not None
+    return _ending(key).match(name) is not None
+
+
+@lru_cache(maxsize=65536)  # more than re itself keeps, for adapters with a rank for every layer
+def _ending(key):
+    return re.compile(rf"(.*\.)?({key})$")
 
 
 def _lookup(pattern, name, default):
@@ -97,7 +103,7 @@ def _lookup(pattern, name, default):
 def _compile(option, expression):
     try:
         return re.compile(expression)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{option}: the regular expression {expression!r} is broken ({error}). "
             "Mend it, or use a list of names, which needs no escaping."

@@ -9,6 +9,7 @@ CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 LARGEST_CONFIG = 1_000_000  # bytes; a config has a few thousand
+LONGEST_KEY = 1000  # characters
 
 
 def find(folder, adapter_name="default"):
@@ -82,6 +83,9 @@ def read_tensors(file):
     """Return ``(tensors, metadata)`` of a safetensors file, two dicts; ValueError if it is damaged."""
     try:
         with safe_open(file, framework="pt") as opened:
-            return {key: opened.get_tensor(key) for key in opened.keys()}, opened.metadata() or {}
+            keys, metadata = list(opened.keys()), opened.metadata() or {}
+            if max(map(len, keys), default=0) > LONGEST_KEY:
+                raise ValueError(f"a key has more than {LONGEST_KEY:,} characters")
+            return {key: opened.get_tensor(key) for key in keys}, metadata
     except Exception as error:  # besides SafetensorError, whatever a dtype unknown to this PyTorch raises
         raise ValueError(f"{file} is damaged: {error}") from None

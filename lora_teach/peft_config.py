@@ -10,20 +10,33 @@ from lora_teach.targets import matches
 
 # What PEFT may write into a config that this reader does not follow: each would silently change the result.
 NOT_FOLLOWED = """
-    alora_invocation_tokens arrow_config corda_config eva_config layer_replication layers_pattern layers_to_transform
-    lora_bias megatron_config monteclora_config target_parameters trainable_token_indices use_bdlora use_qalora
-    velora_config
+    alora_invocation_tokens arrow_config corda_config eva_config kasa_config layer_replication layers_pattern
+    layers_to_transform lora_bias megatron_config monteclora_config target_parameters trainable_token_indices use_bdlora
+    use_qalora velora_config
 """.split()
+# What a config should say even where it is PEFT's default, with that default.
+ALWAYS = {
+    "use_rslora": False, "use_dora": False, "bias": "none", "fan_in_fan_out": False, "modules_to_save": None,
+    "rank_pattern": {}, "alpha_pattern": {}, "lora_dropout": 0.0, "init_lora_weights": True, "inference_mode": False,
+}  # fmt: skip
+# Every field that PEFT 0.21 knows.
+KNOWN = {*ALWAYS, *NOT_FOLLOWED} | set(
+    """
+    auto_mapping base_model_name_or_path ensure_weight_tying exclude_modules loftq_config lora_alpha lora_ga_config
+    megatron_core peft_type peft_version qalora_group_size r revision runtime_config target_modules task_type
+    """.split()
+)
 # Starts of A and B that leave the base as it is, and with it what the plain factors mean.
 HARMLESS_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
 
-def from_peft(raw, where):
+def from_peft(raw, where, warn=True):
     """Return the LoRAConfig that says what ``raw``, the contents of adapter_config.json, says.
 
     Args:
         raw: What the JSON holds, of whatever type.
         where: The file, for messages.
+        warn: Whether to warn; `lint` lists what is missing itself.
 
     Raises:
         ValueError: No LoRA adapter, a field that is missing or wrong, or an option that is not followed here.
@@ -52,7 +65,7 @@ def from_peft(raw, where):
             f"{where}: init_lora_weights={raw['init_lora_weights']!r} changed the base weights, so this adapter "
             "is wrong on the original base. Convert it with PEFT (path_initial_model_for_weight_conversion) first."
         )
-    if raw.get("use_rslora") is None:
+    if warn and raw.get("use_rslora") is None:
         warnings.warn(
             f"{where} does not say use_rslora, so the scale is taken as lora_alpha/r. If the adapter was trained with "
             "rsLoRA, that is too small by a factor of √r: write the field into the file.",
@@ -73,6 +86,12 @@ def from_peft(raw, where):
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def expressions(config):
+    """List the regular expressions of a LoRAConfig."""
+    whole = [one for one in (config.target_modules, config.exclude_modules) if isinstance(one, str)]
+    return [*whole, *config.rank_pattern, *config.alpha_pattern]
 
 
 def to_peft(model, adapter_name, scales):

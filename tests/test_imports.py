@@ -11,14 +11,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # From the bottom up; a file imports from its own level or below. "" is the package itself, lora_teach/__init__.py.
 LEVELS = [
-    {"checks", "dotted", "files", "folder", "undo"},
+    {"checks", "dotted", "files", "folder", "regexes", "undo"},
     {"layer"},
     {"config", "kinds", "targets", "merging", "adapters", "peft_config", "hook", "batches", "checkpoints"},
     {"model"},
     {"training"},
     {"datasets", "bases", "variants"},
     {""},
-    {"plots", "doctor", "measure"},
+    {"plots", "doctor", "lint", "measure", "xray"},
     {"live", "exercises", "cli", "__main__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
