@@ -22,6 +22,16 @@ POWERS = {  # what the first order says: drop ∝ rank^power
 SAID = {1: "∝ r", 0.5: "∝ √r", 0: "level", -1: "∝ 1/r"}
 
 
+def said(lines: Mapping) -> str:
+    """Return how many times the first rank's drop the last rank's is, rule by rule, in words.
+
+    >>> said({"alpha/r": [2.0, 2.0], "alpha/sqrt(r)": [2.0, 6.0], "alpha": [2.0, 18.0]})
+    '×1 with α/r, ×3 with α/√r, ×9 with a constant'
+    """
+    times = {rule: f"×{lines[rule][-1] / lines[rule][0]:.2g}" for rule in RULES}
+    return f"{times['alpha/r']} with α/r, {times['alpha/sqrt(r)']} with α/√r, {times['alpha']} with a constant"
+
+
 @styled
 def draw(drops: Mapping, ranks: Sequence[int], guess: float | None = None) -> Figure:
     """Make the picture: one panel an optimiser, both axes logarithmic, so that a power of the rank is a straight line.
