@@ -11,8 +11,13 @@ FEW_SIDES = (5, 6, 7, 8, 9, 10, 11, 12)  # where the losses lie close together
 @styled
 def die_axis(axes, sides=SIDES):
     """A second scale at the right of ``axes``, whose own y axis is a loss in nats; returns it."""
-    right = axes.secondary_yaxis("right", functions=(np.exp, lambda sides: np.log(np.maximum(sides, 1e-9))))
+    right = axes.secondary_yaxis("right", functions=(np.exp, _nats))
     right.set_ylabel("sides of a fair die", color=COLOURS["ink"])
     right.set_yticks(sides)
     right.tick_params(labelsize=9, color=COLOURS["base"], labelcolor=COLOURS["ink"], length=3)
     return right
+
+
+def _nats(sides):
+    """The loss of guessing with a fair die; matplotlib asks for dice with no sides too."""
+    return np.log(np.maximum(sides, 1e-9))

@@ -59,25 +59,32 @@ def places(explorer) -> list[dict]:
     return [{name: stop} for stop in stops + stops[-2:0:-1]]
 
 
+def by_interact(explorer, moves: list[dict]):
+    """The same pictures the other way: a widget with one slider, the number of the move."""
+    import ipywidgets
+    from IPython.display import display
+
+    start, whole = explorer.values, []
+    for move in moves:
+        explorer.move(**move)
+        whole.append(pickle.dumps(explorer.picture.figure))
+    explorer.move(**start)
+
+    def show_new(number):
+        explorer.view(**(explorer.values | moves[number]))
+        display(pickle.loads(whole[number]))
+
+    return ipywidgets.interactive(show_new, number=ipywidgets.IntSlider(0, 0, len(moves) - 1))
+
+
 def measure(make) -> dict[str, list[float]]:
     """Both ways, move by move; run inside a kernel with the inline backend."""
-    import ipywidgets
     from IPython.display import display
 
     explorer = make()
     explorer.view = numbers = Clocked(explorer.view)
     moves = places(explorer)
-    whole = {}  # a figure of each place, pickled
-    for move in moves:
-        explorer.move(**move)
-        whole[str(move)] = pickle.dumps(explorer.picture.figure)
-
-    def show_new(number):
-        move = moves[number]
-        explorer.view(**(explorer.values | move))
-        display(pickle.loads(whole[str(move)]))
-
-    other = ipywidgets.interactive(show_new, number=ipywidgets.IntSlider(0, 0, len(moves) - 1))
+    other = by_interact(explorer, moves)
     display(explorer, other)
     times = {"ours": [], "interact": [], "numbers": [], "ours, drawing": [], "interact, drawing": []}
     started = time.perf_counter()
@@ -147,9 +154,20 @@ def main(names) -> int:
     return int(failed)
 
 
-def quartiles(values) -> str:
+def trained() -> int:
+    """The steps that optimisers have taken since this was asked last."""
+    from torch.optim import optimizer
+
+    if not hasattr(trained, "steps"):
+        trained.steps = 0
+        optimizer.register_optimizer_step_post_hook(lambda *_: setattr(trained, "steps", trained.steps + 1))
+    steps, trained.steps = trained.steps, 0
+    return steps
+
+
+def quartiles(values, digits=1) -> str:
     low, middle, high = statistics.quantiles(values, n=4)
-    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def run(client, code) -> str:

@@ -170,7 +170,7 @@ class Opened:
                 for kind, control in turn:
                     if not control.count():
                         continue  # another control has taken this one's options away
-                    name = f"output {number}: {_name(control)}"
+                    name = f"output {number}: {name_of(control)}"
                     if name.endswith(" Stop"):
                         continue
                     enabled = control.is_enabled()
@@ -249,7 +249,7 @@ def _keys(kind: str, control: Locator) -> list[str | int]:
     return [" "] if kind == CHOICE else ["Enter"]
 
 
-def _name(control: Locator) -> str:
+def name_of(control: Locator) -> str:
     """Return what a person would call a control: its kind, and the label of its row or its own text."""
     return control.evaluate(
         r"""control => {
