@@ -38,8 +38,8 @@ class Playground:
 
     @styled
     def __init__(self) -> None:
-        made = figure(10.0, 6.3)
-        top, middle, low = made.subfigures(3, 1, height_ratios=[0.8, 3.5, 2.0])
+        made = figure(10.0, 6.0)
+        top, middle, low = made.subfigures(3, 1, height_ratios=[0.8, 3.45, 1.75])
         left, right = panels(middle, columns=2, width_ratios=[1.75, 1])
         self.bar, self.samples = Bar(panels(top, grid=False)), Samples(low)
         self.losses, self.spectrum = Losses(left), Spectrum(right)
