@@ -14,7 +14,9 @@ import torch
 from safetensors.torch import save_file
 
 from lora_teach.config import is_end
+from lora_teach.convolution import LoRAConv2d
 from lora_teach.dotted import walk
+from lora_teach.embedding import LoRAEmbedding
 from lora_teach.files import replace_file
 from lora_teach.folder import CONFIG_FILE, PREFIX, WEIGHTS_FILE, find, own_file, read_json, read_tensors
 from lora_teach.layer import SCALINGS, LoRALayer
@@ -150,9 +152,15 @@ def fill(model, adapter_name, tensors, scales):
 def _places(path, layer):
     """Return ``{key in the file: the layer's parameter, seen as it lies there}``; copying into it fills the layer."""
     key = f"{PREFIX}{path}"
+    if isinstance(layer, LoRAEmbedding):
+        return {
+            f"{key}.lora_embedding_A": layer.lora_A.T,  # (rank, num_embeddings)
+            f"{key}.lora_embedding_B": layer.lora_B.T,  # (embedding_dim, rank)
+        }
+    A, B = layer.kernels() if isinstance(layer, LoRAConv2d) else (layer.lora_A.T, layer.lora_B.T)
     places = {
-        f"{key}.lora_A.weight": layer.lora_A.T,  # (rank, in_features)
-        f"{key}.lora_B.weight": layer.lora_B.T,  # (out_features, rank)
+        f"{key}.lora_A.weight": A,  # (rank, in_features); of a Conv2d (rank, in_channels, height, width)
+        f"{key}.lora_B.weight": B,  # (out_features, rank); of a Conv2d (out_channels, rank / groups, 1, 1)
     }
     if hasattr(layer, "magnitude"):
         places[f"{key}{MAGNITUDE}"] = layer.magnitude  # (out_features,)

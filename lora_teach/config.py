@@ -100,9 +100,9 @@ def _lookup(pattern, name, default):
     return next((value for key, value in pattern.items() if is_end(key, name)), default)
 
 
-def _compile(option, expression):
+def _compile(option, expression, compile=re.compile):
     try:
-        return re.compile(expression)
+        return compile(expression)
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{option}: the regular expression {expression!r} is broken ({error}). "
@@ -134,5 +134,6 @@ def _pattern(option, value, check):
         if not isinstance(key, str):
             raise TypeError(f"{option} has the key {key!r}, which is no name. Use strings.")
         _compile(option, key)
+        _compile(option, key, _ending)  # some, such as "(?i)q", can't follow anything
         checked[key] = check(entry)
     return checked

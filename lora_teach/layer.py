@@ -46,6 +46,8 @@ class LoRALayer(nn.Module):
         A is uniform in ±1/√in_features, as in the authors' code; the text says Gaussian.
     """
 
+    kind = "Linear"  # of module that it stands beside
+
     def __init__(
         self,
         in_features,
@@ -63,7 +65,7 @@ class LoRALayer(nn.Module):
         super().__init__()
         self.in_features = check_count("in_features", in_features)
         self.out_features = check_count("out_features", out_features)
-        self.rank = check_rank(rank, f"Linear({in_features} → {out_features})", min(in_features, out_features))
+        self.rank = check_rank(rank, f"{self.kind}({in_features} → {out_features})", min(in_features, out_features))
         self.scaling_rule = check_choice("scaling", scaling, SCALINGS)
         self.dropout = check_dropout(dropout)
         self.init = check_choice("init", init, INITS)

@@ -1,10 +1,9 @@
 """Folding updates into the base weights, and taking them out again to the last bit."""
 
 import torch
-from torch import nn
 from torch.nn.utils import parametrize
 
-from lora_teach.kinds import is_conv1d
+from lora_teach.kinds import fits, is_conv1d
 
 
 def merge_weights(base, updates):
@@ -89,10 +88,15 @@ def _check_mergeable(name, module, owners):
             "lost. Remove the parametrisation first (torch.nn.utils.parametrize.remove_parametrizations)."
         )
     eight_bits = weight.dtype.itemsize == 1
-    if eight_bits or not weight.is_floating_point() or not isinstance(module, nn.Linear) and not is_conv1d(module):
+    if eight_bits or not weight.is_floating_point() or not fits(module):
         raise ValueError(
             f"{name}: its weight is quantised ({weight.dtype}), so the sum could not be stored in it exactly. Keep the "
             "adapter beside it, or merge into an unquantised copy of the base."
+        )
+    if getattr(module, "groups", 1) > 1:
+        raise ValueError(
+            f"{name}: its weight has groups={module.groups}, and the update reaches across the groups. "
+            "Keep the adapter beside it."
         )
     if weight.is_meta:
         raise ValueError(f"{name}: its weight is on the meta device, which holds no numbers. Load the weights first.")

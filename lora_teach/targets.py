@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from lora_teach.checks import check_rank
 from lora_teach.config import is_end
-from lora_teach.kinds import is_adaptable, sizes
+from lora_teach.kinds import fits, is_adaptable, misfit, sizes  # noqa: F401  sizes is imported from here
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ def matches(name, wanted):
 def choose(base, config):
     """Choose the modules of ``base`` that ``config`` adapts. Looks only, changes nothing.
 
-    With ``target_modules=None`` whatever cannot be adapted is left out and reported; a module that was asked for by
-    name and cannot be adapted is an error.
+    With ``target_modules=None`` the linear layers are adapted, and those that cannot be are left out and reported. An
+    embedding or Conv2d is adapted if it is asked for by name; whatever is asked for and cannot be adapted is an error.
 
     Raises:
         ValueError: A name that matches nothing, or a module that cannot be adapted, with the reason and the cure.
@@ -98,38 +97,42 @@ def _choose_saved(named, config):
 
 
 def _barred(base):
-    """Return ``{id(module): reason}`` for linear layers on which an adapter would do harm, or nothing."""
+    """Return ``{id(module): reason}`` for layers on which an adapter would do harm, or nothing."""
+    holders = {}  # id of a weight -> names of the modules that hold it
+    for name, module in base.named_modules():
+        if module._parameters.get("weight") is not None:
+            holders.setdefault(id(module.weight), []).append(name)
     tables = {id(m.weight): name for name, m in base.named_modules() if isinstance(m, nn.Embedding)}
     barred = {}
-    for module in base.modules():
+    for name, module in base.named_modules():
+        weight = id(getattr(module, "weight", None))
         if isinstance(module, nn.MultiheadAttention):
             barred[id(module.out_proj)] = (
                 "nn.MultiheadAttention reads this layer's weight and never calls it, so an adapter would do nothing. "
                 "Leave it out, or use an attention with separate projections."
             )
-        elif is_adaptable(module) and id(getattr(module, "weight", None)) in tables:
-            barred[id(module)] = (
-                f"its weight is tied to the embedding {tables[id(module.weight)]!r}, which merging would change too. "
-                "Leave it out, or untie it first: module.weight = nn.Parameter(module.weight.detach().clone())."
-            )
+        elif is_adaptable(module) and weight in tables:
+            barred[id(module)] = _tied(f"to the embedding {tables[weight]!r}")
+        elif isinstance(module, nn.Embedding) and len(holders.get(weight, ())) > 1:
+            barred[id(module)] = _tied(f"to {next(other for other in holders[weight] if other != name)!r}")
     return barred
 
 
+def _tied(to):
+    return (
+        f"its weight is tied {to}, which merging would change too. "
+        "Leave it out, or untie it first: module.weight = nn.Parameter(module.weight.detach().clone())."
+    )
+
+
 def _problem(name, module, config, barred, whole):
-    if not is_adaptable(module):
+    if not fits(module):
         inside = [inner for inner, m in module.named_modules() if inner and is_adaptable(m)][:4]
         cure = f"Name the layers inside, such as {', '.join(map(repr, inside))}." if inside else "Leave it out."
-        return f"{type(module).__name__} is no linear layer, so a LoRALayer does not fit. {cure}"
+        return f"{type(module).__name__} is no linear layer, embedding or Conv2d, so no LoRA layer fits. {cure}"
     if id(module) in whole:
         return "it lies inside a module of modules_to_save, which is trained whole. Leave one of the two out."
-    if id(module) in barred:
-        return barred[id(module)]
-    in_features, out_features = sizes(module)
-    try:
-        check_rank(config.rank_of(name), f"Linear({in_features} → {out_features})", min(in_features, out_features))
-    except ValueError as error:
-        return str(error)
-    return None
+    return barred.get(id(module)) or misfit(name, module, config)
 
 
 def _check_all_matched(config, named):
@@ -153,7 +156,7 @@ def _check_patterns(config, named):
 
 
 def _nearest(wanted, named):
-    linear = [name for name, module in named.items() if name and is_adaptable(module)]
-    ends = {name.rpartition(".")[2]: None for name in linear}
-    near = difflib.get_close_matches(wanted, [*ends, *linear], n=4, cutoff=0.4) or list(ends)[:8]
+    layers = [name for name, module in named.items() if name and fits(module)]
+    ends = {name.rpartition(".")[2]: None for name in layers}
+    near = difflib.get_close_matches(wanted, [*ends, *layers], n=4, cutoff=0.4) or list(ends)[:8]
     return f"The nearest names are: {', '.join(map(repr, near))}." if near else "It has no linear layer at all."

@@ -35,6 +35,7 @@ KINDS = {
     "dropout": {"dropout": 0.25},
     "randn": {"init": "randn"},
     "rank_1": {"rank": 1},
+    "embedding": {"target_modules": ["embedding", "q_proj"], "rank": 3, "learnable_scaling": True},
     "dora": {"variant": "dora", "rank": 3, "alpha": 5},
     "dora_rslora": {"variant": "dora", "scaling": "alpha/sqrt(r)", "learnable_scaling": True},
     "dora_patterns": {"variant": "dora", "rank_pattern": {"q_proj": 3}, "alpha_pattern": {"v_proj": 0.1}},
@@ -301,6 +302,7 @@ THEIRS = {
     "saved": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj"], "modules_to_save": ["head", "blocks.1.norm"]},
     "gaussian": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj"], "init_lora_weights": "gaussian"},
     "dropout": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj"], "lora_dropout": 0.1},
+    "embedding": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj", "embedding"]},
     "dora": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj", "v_proj"], "use_dora": True},
     "dora_rslora": {"r": 3, "lora_alpha": 2, "target_modules": ["v_proj"], "use_dora": True, "use_rslora": True},
 }  # fmt: skip

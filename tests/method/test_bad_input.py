@@ -54,6 +54,8 @@ CONFIG_ONLY = [
     ({"rank_pattern": {"q_proj": 0}}, ValueError, ["rank=0", "at least 1"]),
     ({"rank_pattern": {3: 4}}, TypeError, ["3", "strings"]),
     ({"rank_pattern": {"q_proj(": 4}}, ValueError, ["'q_proj('", "broken"]),
+    ({"rank_pattern": {"a{99999999999}": 4}}, ValueError, ["'a{99999999999}'", "broken"]),
+    ({"target_modules": "(" * 5000}, ValueError, ["broken"]),
     ({"alpha_pattern": {"q_proj": "x"}}, TypeError, ["alpha='x'", "finite"]),
 ]
 MODEL_ONLY = [
