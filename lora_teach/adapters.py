@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from lora_teach.biases import take_on
 from lora_teach.config import is_end
 from lora_teach.convolution import LoRAConv2d
 from lora_teach.dotted import walk
@@ -24,7 +25,7 @@ from lora_teach.peft_config import expressions, from_peft, to_peft
 from lora_teach.regexes import refuse_slow
 from lora_teach.targets import matches
 
-MAGNITUDE = ".lora_magnitude_vector"
+MAGNITUDE, BIAS = ".lora_magnitude_vector", ".base_layer.bias"
 
 
 def save(model, folder, adapter_name):
@@ -43,6 +44,8 @@ def save(model, folder, adapter_name):
     for path, layer in layers.items():
         _check_has_a_place(path, layer)
         tensors |= {key: place.detach().contiguous().cpu() for key, place in _places(path, layer).items()}
+        if hasattr(layer, "trained_bias"):
+            tensors[f"{PREFIX}{path}{BIAS}"] = layer.trained_bias.cpu()  # (out_features,)
         scales[path] = torch.as_tensor(layer.scaling, dtype=torch.float64).item()
         if isinstance(layer.scaling, torch.Tensor):
             learnable.append(path)
@@ -120,8 +123,16 @@ def fill(model, adapter_name, tensors, scales):
         wanted |= _places(path, layer)
     for path, copy in walk(copies):
         wanted |= {f"{PREFIX}{path}.{key}": value for key, value in copy.state_dict().items()}
-    missing = wanted.keys() - tensors.keys()
-    unknown = {key for key in tensors.keys() - wanted.keys() if not _of_the_base(key, tensors[key], model.base_model)}
+    others = {key for key in tensors.keys() - wanted.keys() if not _of_the_base(key, tensors[key], model.base_model)}
+    biases = _trained_biases(model, adapter_name, others)
+    wanted |= {key: module.bias for key, (_, module) in biases.items()}
+    missing, unknown = wanted.keys() - tensors.keys(), others - biases.keys()
+    elsewhere = [key for key in unknown if key.endswith(".bias") and not missing]
+    if elsewhere:
+        raise ValueError(
+            f"the adapter has trained biases of layers that it does not adapt, such as {min(elsewhere)!r}. Only those "
+            "of adapted layers are followed here. Merge it with PEFT (merge_and_unload) into a new base."
+        )
     if missing or unknown:
         raise ValueError(
             "the adapter does not fit this model"
@@ -135,6 +146,9 @@ def fill(model, adapter_name, tensors, scales):
         if tensors[key].is_floating_point() != place.is_floating_point():
             raise ValueError(f"{key} has dtype {tensors[key].dtype}; here it is {place.dtype}.")
     with torch.no_grad():
+        for key, (layer, module) in biases.items():
+            take_on(layer, module, tensors[key])
+            del wanted[key]  # the base keeps its own
         for key, place in wanted.items():
             place.copy_(tensors[key])
         for path, layer in walk(model.adapters[adapter_name]):
@@ -167,12 +181,22 @@ def _places(path, layer):
     return places
 
 
+def _trained_biases(model, adapter_name, keys):
+    """Return ``{key: (layer, its module)}`` for those of ``keys`` that are the bias of an adapted module."""
+    found = {}
+    for path, layer in walk(model.adapters[adapter_name]):
+        module = model.base_model.get_submodule(path)
+        if f"{PREFIX}{path}{BIAS}" in keys and getattr(module, "bias", None) is not None:
+            found[f"{PREFIX}{path}{BIAS}"] = layer, module
+    return found
+
+
 def _check_has_a_place(path, layer):
     if not isinstance(layer, LoRALayer):
         raise TypeError(f"{path}: a {type(layer).__name__} has no place in PEFT's format. Only LoRALayers are saved.")
     if not path:
         raise ValueError("the base is itself the adapted layer, which has no name in a file. Use nn.Sequential(base).")
-    own = layer.state_dict().keys() - {"lora_A", "lora_B", "scaling", "magnitude"}
+    own = layer.state_dict().keys() - {"lora_A", "lora_B", "scaling", "magnitude", "trained_bias"}
     if own:
         raise TypeError(f"{path}: {min(own)!r} of {type(layer).__name__} has no place in PEFT's format.")
 

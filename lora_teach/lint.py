@@ -58,7 +58,7 @@ def lint(folder):
         tensors, metadata = read
         found += _keys(tensors, metadata)
         if config is not None:
-            found += _together(config, tensors, metadata)
+            found += _together(config, tensors, metadata, raw.get("bias", "none"))
     return found
 
 
@@ -109,7 +109,7 @@ def _keys(tensors, metadata):
             yield Departure(f"{key!r} holds nan or inf.", "Load an earlier checkpoint; the training blew up.")
 
 
-def _together(config, tensors, metadata):
+def _together(config, tensors, metadata, bias):
     """Yield what config and tensors say against each other."""
     layers = layers_of(tensors)
     _, departures = _attempt(lambda: refuse_slow(expressions(config), layers, CONFIG_FILE), "They must be harmless.")
@@ -120,7 +120,7 @@ def _together(config, tensors, metadata):
     yield from departures
     for path, parts in layers.items():
         yield from _layer(path, parts, config, (scales or {}).get(path))
-    yield from _names(config, tensors, layers)
+    yield from _names(config, tensors, layers, bias)
 
 
 def _layer(path, parts, config, exact):
@@ -148,7 +148,7 @@ def _layer(path, parts, config, exact):
         yield Departure(what, "Put r, lora_alpha and use_rslora back as they were, or save the adapter again.")
 
 
-def _names(config, tensors, layers):
+def _names(config, tensors, layers, bias):
     wanted = config.target_modules if isinstance(config.target_modules, tuple) else ()
     wanted = [*wanted] if wanted else [config.target_modules] if config.target_modules else []
     for one in wanted:
@@ -160,6 +160,11 @@ def _names(config, tensors, layers):
             if not any(is_end(key, path) for path in layers):
                 yield Departure(f"{option} has {key!r}, which matches no layer of the file.", "Take it out.")
     others = [key for key in tensors if key.startswith(PREFIX) and "lora_" not in key]
+    trained = [key for key in others if key.endswith(".base_layer.bias")]
+    if trained and bias == "none":
+        what = f"{len(trained)} biases of adapted layers are here, such as {trained[0]!r}, and bias is 'none'."
+        yield Departure(what, "Write bias: 'lora_only'.")
+    others = [key for key in others if key not in trained and not (bias == "all" and key.endswith(".bias"))]
     for name in config.modules_to_save:
         if not any(f".{name}." in f".{key}" for key in others):
             cure = "Take it out, or save the adapter again."

@@ -3,6 +3,7 @@
 import torch
 from torch.nn.utils import parametrize
 
+from lora_teach.biases import merged_bias
 from lora_teach.kinds import fits, is_conv1d
 
 
@@ -17,7 +18,7 @@ def merge_weights(base, updates):
         updates: ``{module name: (module, [(weight, layer), ...])}``; the module gains Σ weight · layer.delta_weight().
 
     Returns:
-        ``{module name: copy of the weight as it was}``, on the weight's device, for `restore_weights`.
+        ``{(module name, "weight" or "bias"): copy of it as it was}``, on its device, for `restore_weights`.
 
     Raises:
         ValueError: A weight that cannot be merged into (shared, quantised, on the meta device, parametrised), or a
@@ -29,20 +30,25 @@ def merge_weights(base, updates):
         for _, layer in parts:
             if not callable(getattr(layer, "delta_weight", None)):
                 raise ValueError(f"{name}: {type(layer).__name__} has no delta_weight(), so it cannot be merged.")
+            if hasattr(layer, "bias_shift"):
+                _refuse_shared(name, module.bias, owners, {module})
     backup = {}
     try:
         with torch.no_grad():
             for name, (module, parts) in updates.items():
-                merged = merged_weight(module, parts)
-                if not torch.isfinite(merged).all():
-                    raise ValueError(
-                        f"{name}: the merged weight is not finite in {merged.dtype}. Check the adapter for nan or inf, "
-                        "lower alpha, or convert the base to a wider dtype first."
-                    )
-                backup[name] = module.weight.detach().clone()
-                module.weight.copy_(merged)
+                for key, merge in (("weight", merged_weight), ("bias", merged_bias)):
+                    merged = merge(module, parts)
+                    if merged is None:
+                        continue
+                    if not torch.isfinite(merged).all():
+                        raise ValueError(
+                            f"{name}: the merged {key} is not finite in {merged.dtype}. Check the adapter for nan or "
+                            "inf, lower alpha, or convert the base to a wider dtype first."
+                        )
+                    backup[name, key] = getattr(module, key).detach().clone()
+                    getattr(module, key).copy_(merged)
     except BaseException:  # also a Ctrl-C half way
-        restore_weights({name: updates[name][0] for name in backup}, backup)
+        restore_weights({name: updates[name][0] for name, _ in backup}, backup)
         raise
     return backup
 
@@ -61,8 +67,8 @@ def merged_weight(module, parts):
 def restore_weights(modules, backup):
     """Copy the backed-up weights into ``modules`` (``{name: module}``): the old bits return."""
     with torch.no_grad():
-        for name, weight in reversed(backup.items()):  # reversed: a module may be here under two names
-            modules[name].weight.copy_(weight)
+        for (name, key), value in reversed(backup.items()):  # reversed: a module may be here under two names
+            getattr(modules[name], key).copy_(value)
 
 
 def check_replaceable(base, name):

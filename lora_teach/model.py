@@ -19,15 +19,16 @@ from lora_teach.targets import choose
 class LoRAModel(nn.Module):
     """A base model with LoRA adapters laid over it.
 
-    Construction freezes the base, makes a LoRALayer for each chosen linear layer and registers one forward hook on it
-    that adds the layer's output. Nothing in the base is replaced: classes, parameter names and tied weights stay, and
+    Construction freezes the base, makes a LoRALayer for each chosen layer and registers one forward hook on the latter
+    that adds the update to its output. Nothing in the base is replaced: classes, names and tied weights stay, and
     `remove` leaves no trace. What this class lacks (``generate``, ``config``, …) is asked of the base.
 
     Move and train the LoRAModel, never its ``base_model`` alone. Switch, mix and change alpha between training steps,
     not between a forward and its backward; in asynchronous code, do not await inside `disabled` or `merged`.
 
     Args:
-        base_model: Any ``nn.Module`` that holds ``nn.Linear`` or transformers' Conv1D layers.
+        base_model: Any ``nn.Module`` that holds ``nn.Linear`` or transformers' Conv1D layers, or, adapted if they are
+            asked for by name, ``nn.Embedding`` or ``nn.Conv2d``.
         config: Options of the first adapter; or give LoRAConfig's options as keywords.
         adapter_name: Name of the first adapter.
 
@@ -194,7 +195,7 @@ class LoRAModel(nn.Module):
     def unmerge(self):
         """Put the base's weights back as they were, to the last bit; without a merge it does nothing."""
         if self.is_merged:
-            restore_weights({path: self.base_model.get_submodule(path) for path in self._backup}, self._backup)
+            restore_weights({path: self.base_model.get_submodule(path) for path, _ in self._backup}, self._backup)
             self._backup, self._folded = None, False
 
     @contextmanager

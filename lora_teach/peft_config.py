@@ -55,11 +55,8 @@ def from_peft(raw, where, warn=True):
     for name in ("use_rslora", "use_dora"):
         if not isinstance(raw.get(name, False), bool | None):
             raise ValueError(f"{where}: {name}={raw[name]!r} is not true or false.")
-    if raw.get("bias", "none") != "none":
-        raise ValueError(
-            f"{where}: bias={raw['bias']!r} is not followed here; only 'none' is. The adapter has trained biases of "
-            "the base itself, which an overlay leaves alone. Merge it with PEFT (merge_and_unload) into a new base."
-        )
+    if raw.get("bias", "none") not in ("none", "lora_only", "all"):
+        raise ValueError(f"{where}: bias={raw['bias']!r} is unknown. Use one of: 'none', 'lora_only', 'all'.")
     if raw.get("init_lora_weights", True) not in HARMLESS_STARTS:
         raise ValueError(
             f"{where}: init_lora_weights={raw['init_lora_weights']!r} changed the base weights, so this adapter "
@@ -123,7 +120,7 @@ def to_peft(model, adapter_name, scales):
         "use_rslora": stabilised,
         "use_dora": any(hasattr(layer, "magnitude") for layer in layers.values()),
         "lora_dropout": config.dropout,
-        "bias": "none",
+        "bias": "lora_only" if any(hasattr(layer, "trained_bias") for layer in layers.values()) else "none",
         "fan_in_fan_out": False,
         "init_lora_weights": True,
         "target_modules": _target_names(model, layers),

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # From the bottom up; a file imports from its own level or below. "" is the package itself, lora_teach/__init__.py.
 LEVELS = [
-    {"checks", "dotted", "files", "folder", "regexes", "undo"},
+    {"biases", "checks", "dotted", "files", "folder", "regexes", "undo"},
     {"layer", "embedding", "convolution"},
     {"config", "kinds", "targets", "merging", "adapters", "peft_config", "hook", "batches", "checkpoints"},
     {"model"},

@@ -32,7 +32,7 @@ KEYS = [
     "", ".", "..", "../../x", "/etc/passwd", "base_model.model.", "base_model.model..lora_A.weight", "\x00", "é",
     "base_model.model.__class__.lora_A.weight", "base_model.model.blocks.0.q_proj.base_layer.weight", "training",
     "base_model.model.blocks.0.q_proj.lora_magnitude_vector", "base_model.model.head.weight", "__metadata__",
-    "x" * 2000,
+    "base_model.model.blocks.0.q_proj.base_layer.bias", "base_model.model.embedding.base_layer.bias", "x" * 2000,
 ]  # fmt: skip
 NUMBERS = [0, 1, -1, 2, 3, 7, 8, 9, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30, 1.5, None, "8", [], {}]
 DTYPES = ["F64", "F32", "F16", "BF16", "I64", "I8", "U8", "BOOL", "C64", "F8_E4M3", "F4", "", None, 3, "float32"]

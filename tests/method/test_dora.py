@@ -1,6 +1,7 @@
 """DoRA: equal to PEFT's in output and gradients, exact to merge and to switch off, active alone."""
 
 import copy
+import io
 import warnings
 
 import pytest
@@ -278,6 +279,53 @@ def test_a_deep_copy_turns_its_own_weights():
     assert twin.lora_layers["0"]._beside[0] is twin.base_model[0]
     assert "base_model" not in str(dict(twin.lora_layers.named_parameters()))
     assert [key.rpartition(".")[2] for key in twin.lora_layers.state_dict()] == ["lora_A", "lora_B", "magnitude"] * 2
+
+
+def test_other_weights_in_a_functional_call_are_turned_too():
+    model, x = dora(mlp()), numbers(3, 6)
+    other = {
+        name: value * 1.5 if name.startswith("base_model.") else value for name, value in model.state_dict().items()
+    }
+    output = torch.func.functional_call(model, other, (x,))
+    with torch.no_grad():
+        for parameter in model.base_model.parameters():
+            parameter.mul_(1.5)
+    assert torch.allclose(output, model(x), atol=1e-6)
+
+
+def test_a_model_saved_whole_turns_the_weights_that_it_was_saved_with():
+    model, x, file = dora(mlp()), numbers(3, 6), io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    again = torch.load(file, weights_only=False)
+    assert torch.equal(again(x), model(x))
+    assert again.lora_layers["0"]._beside[0] is again.base_model[0]
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    gradients = []
+    for saving in (False, True):
+        base, batch = make(llama)
+        model = dora(base).train()
+        if saving:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model(**batch, use_cache=False).loss.backward()
+        gradients.append([p.grad for p in model.lora_layers.parameters()])
+    assert all(torch.allclose(left, right, atol=1e-12) for left, right in zip(*gradients, strict=True))
+
+
+def test_gpt2s_file_goes_to_peft_and_back(tmp_path):
+    base, batch = make(gpt2)
+    model = dora(base, alpha=6)
+    model.save_adapter(tmp_path / "ours")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        twin = peft.PeftModel.from_pretrained(make(gpt2)[0], tmp_path / "ours", autocast_adapter_dtype=False).eval()
+        assert close(twin(**batch).logits, model(**batch).logits, torch.float64)
+        twin.save_pretrained(tmp_path / "theirs")
+    for folder in ("ours", "theirs"):
+        again = LoRAModel.from_pretrained(make(gpt2)[0], tmp_path / folder)
+        assert close(again(**batch).logits, model(**batch).logits, torch.float64)
 
 
 class Int8Linear(nn.Linear):

@@ -158,7 +158,7 @@ DEPARTURES = {
     "damaged": (lambda f: (f / WEIGHTS_FILE).write_bytes(b"x" * 99), ["damaged", "again"]),
     "twice": (say_twice, ["says 'r' twice"]),
     "unknown": (lambda f: change_config(f, lora_aplha=3), ["the field 'lora_aplha', which PEFT doesn't know and"]),
-    "bias": (lambda f: change_config(f, bias="all"), ["bias='all' is not followed here"]),
+    "bias": (replace_tensor(f"{Q0}.base_layer.bias", torch.ones(8)), ["1 biases of adapted", "bias: 'lora_only'"]),
     "pissa": (lambda f: change_config(f, init_lora_weights="pissa"), ["pissa' changed the base weights"]),
     "not_followed": (lambda f: change_config(f, use_qalora=True), ["use_qalora=True is not followed"]),
     "rank": (lambda f: change_config(f, r=3), ["'blocks.0.q_proj': lora_A has shape (4, 8), and the config says rank 3",
