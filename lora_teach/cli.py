@@ -115,6 +115,18 @@ def generate(options) -> None:
     _say(f"{len(lines)} answers in {options.out}")
 
 
+def show_xray(options) -> None:
+    """Print what is in an adapter, and where it departs from PEFT's format."""
+    from lora_teach.xray import xray
+
+    base = None
+    if options.base is not None:
+        from lora_teach.bases.registry import load_base
+
+        base = load_base(options.base, _say).model
+    print(xray(options.folder, base))
+
+
 def _say(line) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -153,6 +165,11 @@ def _parser() -> argparse.ArgumentParser:
     writing.add_argument("--out", type=Path, help="file for the answers, one JSON object a line; else they are printed")
     writing.add_argument("--max-new-tokens", type=_positive(int), default=128)
     writing.set_defaults(run=generate)
+
+    looking = commands.add_parser("xray", help="show what is in an adapter, and lint it")
+    looking.add_argument("folder", type=Path, metavar="FOLDER")
+    looking.add_argument("--base", help="smollm2, names, or a Hugging Face folder or id, to compare its weights with")
+    looking.set_defaults(run=show_xray)
     return whole
 
 

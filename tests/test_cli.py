@@ -146,6 +146,18 @@ def test_names_are_a_base_too(tmp_path, capsys):
     assert LoRAModel.from_pretrained(load_name_gpt(), out).count()[0] > 0
 
 
+def test_an_adapter_is_xrayed_with_and_without_its_base(base, data, tmp_path, capsys):
+    assert train(base, data, tmp_path / "a", "--steps", 3) == 0
+    capsys.readouterr()
+    assert cli.main(["xray", str(tmp_path / "a")]) == 0
+    alone = capsys.readouterr().out
+    assert "model.layers.1.self_attn.v_proj" in alone
+    assert cli.main(["xray", str(tmp_path / "a"), "--base", str(base)]) == 0
+    assert capsys.readouterr().out != alone
+    assert cli.main(["xray", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in one_line(capsys)
+
+
 def one_line(capsys):
     said = capsys.readouterr()
     assert said.out == "" and len(said.err.strip().splitlines()) == 1, said.err
