@@ -1,5 +1,7 @@
 """Names at any strength of an adapter, as fast as a slider asks for them."""
 
+from collections.abc import Mapping
+
 import torch
 
 from lora_teach.bases import sample_names
@@ -39,10 +41,15 @@ class Writer:
 
     def write(self, adapter: str | None, strength: float, noise: torch.Tensor) -> list[str]:
         """Return the names at this strength; adapter None means the base alone."""
-        updates = {} if adapter is None else self._updates[adapter]
+        return self.mix({} if adapter is None else {adapter: strength}, noise)
+
+    def mix(self, weights: Mapping[str, float], noise: torch.Tensor) -> list[str]:
+        """Return the names of a mixture ``{adapter: weight}``, as ``set_adapter(weights)`` has it."""
+        updates = [(self._updates[adapter], strength) for adapter, strength in weights.items()]
         with one_thread():
             for path, (weight, original) in self._weights.items():
                 weight.copy_(original)
-                if path in updates:
-                    weight.add_(updates[path], alpha=strength)
+                for update, strength in updates:
+                    if path in update:
+                        weight.add_(update[path], alpha=strength)
             return sample_names(self.plain, noise)

@@ -46,13 +46,14 @@ class Board:
         columns: Columns of names beside each other.
         letters: Room for a name; a longer one is cut, with "…" at its end.
         size: Of the letters, in points.
+        looks: What each sign stands for, as LOOKS has it; "-" is among them.
 
     Attributes:
         artists: What moves.
     """
 
-    def __init__(self, axes, rows: int, columns: int = 1, letters: int = 16, size: float = 13):
-        self.rows, self.letters, self.size = rows, letters, size
+    def __init__(self, axes, rows: int, columns: int = 1, letters: int = 16, size: float = 13, looks: dict = LOOKS):
+        self.rows, self.letters, self.size, self._looks = rows, letters, size, looks
         axes.set(xlim=(0, columns * (letters + 1) - 1), ylim=(rows, 0))
         axes.axis("off")
         self._tiles = PolyCollection([], linewidths=0.8, zorder=1)
@@ -71,7 +72,7 @@ class Board:
             cut = len(one.name) > self.letters
             name = one.name[: self.letters - 1] + "…" if cut else one.name
             for x, letter, taste in zip(range(left, left + len(name)), name, one.tastes, strict=False):
-                look = LOOKS["-" if letter == "…" else taste]
+                look = self._looks["-" if letter == "…" else taste]
                 tiles.append([(x + a, top + b) for a, b in ((0.05, 0.08), (0.95, 0.08), (0.95, 0.78), (0.05, 0.78))])
                 glyphs.append(_glyph(letter, look[3], self.size))
                 places.append((x + 0.5, top + 0.43))

@@ -1,0 +1,31 @@
+"""How long calls take, compared fairly on a machine that does other things too."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+from lora_teach.measure.threads import one_thread
+
+
+def take_turns(calls: Mapping[str, Callable], *args, rounds: int = 100, warm_up: int = 5, clock=time.perf_counter):
+    """Return ``{name: median milliseconds}`` of calls that take turns.
+
+    In each round every call is made once, so that a slow moment of the machine meets them all; the median leaves out
+    the worst of them. In one thread.
+
+    Args:
+        calls: ``{name: function}``.
+        args: What each of them is called with.
+        rounds: How often each is measured.
+        warm_up: Rounds before that, which don't count.
+        clock: Returns seconds.
+    """
+    taken = {name: [] for name in calls}
+    with one_thread():
+        for turn in range(warm_up + rounds):
+            for name, call in calls.items():
+                started = clock()
+                call(*args)
+                if turn >= warm_up:
+                    taken[name].append(1000 * (clock() - started))
+    return {name: statistics.median(times) for name, times in taken.items()}

@@ -1,0 +1,227 @@
+import pytest
+import torch
+
+from lora_teach.exercises import TODO, check_mix, check_undo
+
+
+def mix(layers, weights):
+    A = torch.cat([layer.lora_A for layer in layers], dim=1)
+    B = torch.cat([w * layer.scaling * layer.lora_B for layer, w in zip(layers, weights, strict=True)], dim=0)
+    return A, B
+
+
+def weights_and_scalings_in_A(layers, weights):
+    A = torch.cat([w * layer.scaling * layer.lora_A for layer, w in zip(layers, weights, strict=True)], dim=1)
+    return A, torch.cat([layer.lora_B for layer in layers])
+
+
+@pytest.mark.parametrize("right", [mix, weights_and_scalings_in_A, lambda *given: list(mix(*given))])
+def test_the_sum_of_products_passes(right):
+    result = check_mix(right)
+    assert result.passed and "sum of the two" in result.message
+
+
+@pytest.mark.parametrize("stub", [TODO, ..., (TODO, TODO), (..., ...)])
+def test_a_blank_mix_is_todo(stub):
+    assert check_mix(lambda layers, weights: stub).status == "TODO"
+
+
+def averaging(weighting, scaled, root=1):
+    """Averages the A's and the B's: ``weighting`` of the two weights gives each adapter's share."""
+
+    def wrong(layers, weights):
+        shares = [weight**root for weight in weighting(weights)]
+        A = sum(share * layer.lora_A for share, layer in zip(shares, layers, strict=True))
+        B = sum(share * scaled(layer) * layer.lora_B for share, layer in zip(shares, layers, strict=True))
+        return A, B
+
+    return wrong
+
+
+def pefts_linear(layers, weights):
+    shares = [(weight * layer.scaling) ** 0.5 for layer, weight in zip(layers, weights, strict=True)]
+    A = sum(share * layer.lora_A for share, layer in zip(shares, layers, strict=True))
+    return A, sum(share * layer.lora_B for share, layer in zip(shares, layers, strict=True))
+
+
+def stacked(of_A, of_B):
+    """Side by side and on top, with these factors of (weight, scaling)."""
+
+    def wrong(layers, weights):
+        pairs = [(layer, weight, layer.scaling) for layer, weight in zip(layers, weights, strict=True)]
+        A = torch.cat([of_A(weight, scale) * layer.lora_A for layer, weight, scale in pairs], dim=1)
+        return A, torch.cat([of_B(weight, scale) * layer.lora_B for layer, weight, scale in pairs])
+
+    return wrong
+
+
+def both_on_top(layers, weights):
+    return torch.cat([layer.lora_A for layer in layers]), torch.cat([layer.lora_B for layer in layers])
+
+
+def whole(layers, weights):
+    A, B = mix(layers, weights)
+    return torch.eye(6), A @ B
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (averaging(lambda weights: [0.5, 0.5], lambda layer: 1), "Their product holds each A with each B"),
+        (averaging(lambda weights: weights, lambda layer: 1), "Their product holds each A with each B"),
+        (averaging(lambda weights: weights, lambda layer: layer.scaling), "Their product holds each A with each B"),
+        (averaging(lambda weights: weights, lambda layer: layer.scaling, 0.5), "Their product holds each A"),
+        (pefts_linear, "Their product holds each A with each B"),
+        (stacked(lambda w, s: 1, lambda w, s: w), "The scalings are lost"),
+        (stacked(lambda w, s: s, lambda w, s: 1), "The weights are lost"),
+        (stacked(lambda w, s: 1, lambda w, s: 1), "Weights and scalings are lost"),
+        (stacked(lambda w, s: w, lambda w, s: w * s), "Each weight is there twice"),
+        (stacked(lambda w, s: s, lambda w, s: w * s), "Each scaling is there twice"),
+        (lambda layers, weights: mix(layers, weights)[::-1], "came:     A of shape (4, 5), B of shape (6, 4)"),
+        (lambda layers, weights: tuple(one.T for one in mix(layers, weights)[::-1]), "That is B, A; return A, B"),
+        (both_on_top, "side by side"),
+        (whole, "an inner size of 6; 2 + 2 is enough"),
+        (lambda layers, weights: layers[0].delta_weight(), "return the two tensors A, B; came: Tensor"),
+        (lambda layers, weights: None, "return the two tensors A, B; came: NoneType"),
+        (lambda layers, weights: layers[0].lora_A @ layers[1].lora_A, "the code raised RuntimeError"),
+    ],
+)
+def test_usual_mistakes_in_mixing_are_named(wrong, words):
+    result = check_mix(wrong)
+    assert result.status == "NOT YET" and words in result.message
+
+
+def test_averaging_that_only_one_rank_lets_pass_is_found_at_the_second():
+    def equal_ranks_only(layers, weights):
+        if layers[0].rank == layers[1].rank:
+            return mix(layers, weights)
+        return averaging(lambda weights: weights, lambda layer: 1)(layers, weights)
+
+    assert check_mix(equal_ranks_only).status == "NOT YET"
+
+
+def merge(linear, lora):
+    backup = linear.weight.detach().clone()
+    with torch.no_grad():
+        linear.weight += lora.delta_weight()
+    return backup
+
+
+def unmerge(linear, backup):
+    with torch.no_grad():
+        linear.weight.copy_(backup)
+
+
+def copy_of_all(linear, lora):
+    backup = {name: value.clone() for name, value in linear.state_dict().items()}
+    merge(linear, lora)
+    return backup
+
+
+def give_up_the_memory(linear, backup):
+    linear.weight.data = backup
+
+
+@pytest.mark.parametrize(
+    ("right", "back"),
+    [
+        (merge, unmerge),
+        (merge, give_up_the_memory),
+        (copy_of_all, lambda linear, backup: linear.load_state_dict(backup)),
+    ],
+)
+def test_a_backup_that_is_copied_back_passes(right, back):
+    result = check_undo(right, back)
+    assert result.passed and "3,072 weights" in result.message
+
+
+@pytest.mark.parametrize("stub", [TODO, ...])
+def test_a_blank_undo_is_todo(stub):
+    assert check_undo(lambda linear, lora: stub, lambda linear, backup: None).status == "TODO"
+    assert check_undo(TODO, unmerge).status == "TODO"
+
+
+def keeps_the_update(linear, lora):
+    merge(linear, lora)
+    return lora.delta_weight().detach()
+
+
+def subtract(linear, delta):
+    with torch.no_grad():
+        linear.weight -= delta
+
+
+def another_name(linear, lora):
+    backup = linear.weight.detach()
+    merge(linear, lora)
+    return backup
+
+
+def with_history(linear, lora):
+    backup = linear.weight.detach().clone()
+    linear.weight += lora.delta_weight()
+    return backup
+
+
+def with_silent_history(linear, lora):
+    backup = linear.weight.detach().clone()
+    linear.weight.copy_(linear.weight + lora.delta_weight())
+    return backup
+
+
+def new_parameter(linear, lora):
+    backup = linear.weight
+    linear.weight = torch.nn.Parameter(linear.weight + lora.delta_weight().detach(), requires_grad=False)
+    return backup
+
+
+def put_another(linear, backup):
+    linear.weight = torch.nn.Parameter(backup, requires_grad=False)
+
+
+last = {}
+
+
+def keeps_one_for_all(linear, lora):
+    last["backup"] = merge(linear, lora)
+
+
+def in_half_precision(linear, lora):
+    return merge(linear, lora).half()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "back", "words"),
+    [
+        (keeps_the_update, subtract, "subtracting ΔW can't bring back what that lost"),
+        (another_name, unmerge, "so it was merged too"),
+        (with_history, unmerge, "merge could not set linear.weight: it was computed from A and B, which train"),
+        (with_silent_history, unmerge, "after merge the frozen weight requires a gradient"),
+        (new_parameter, unmerge, "another Parameter"),
+        (merge, put_another, "after unmerge linear.weight is another Parameter"),
+        (merge, lambda linear, backup: None, "gave the merged weight back"),
+        (keeps_one_for_all, lambda linear, backup: unmerge(linear, last["backup"]), "That is not the old weight"),
+        (in_half_precision, unmerge, "other bits"),
+        (lambda linear, lora: linear.weight.clone(), unmerge, "The weight has not changed"),
+        (lambda linear, lora: unmerge(linear, lora.delta_weight()), unmerge, "That is the update alone"),
+        (lambda linear, lora: subtract(linear, lora.delta_weight()), unmerge, "The update was subtracted"),
+        (lambda linear, lora: subtract(linear, lora.lora_A @ lora.lora_B), unmerge, "the code raised RuntimeError"),
+    ],
+)
+def test_usual_mistakes_in_undoing_are_named(wrong, back, words):
+    result = check_undo(wrong, back)
+    assert result.status == "NOT YET" and words in result.message
+
+
+def test_subtraction_is_told_how_many_weights_it_changed():
+    message = check_undo(keeps_the_update, subtract).message
+    assert "of 1,536 weights" in message and "off by up to" in message
+
+
+def test_the_checks_leave_the_random_state_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    check_mix(mix)
+    check_undo(merge, unmerge)
+    assert torch.rand(1) == expected
