@@ -130,7 +130,10 @@ VARIANTS = {"lora": LoRALayer}
 
 
 def register_variant(name):
-    """Class decorator: make a LoRALayer subclass available as ``LoRAConfig(variant=name)``."""
+    """Class decorator: make a LoRALayer subclass available as ``LoRAConfig(variant=name)``.
+
+    If it has a method ``attach(module)``, that is called once with the layer that it stands beside.
+    """
 
     def register(layer_class):
         VARIANTS[name] = layer_class

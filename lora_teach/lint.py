@@ -2,13 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from lora_teach.adapters import read_scales
 from lora_teach.config import is_end
-from lora_teach.folder import CONFIG_FILE, PREFIX, WEIGHTS_FILE, own_file, pickles, read_json, read_tensors
+from lora_teach.folder import CONFIG_FILE, PREFIX, WEIGHTS_FILE, find, own_file, pickles, read_json, read_tensors
 from lora_teach.layer import SCALINGS
 from lora_teach.peft_config import ALWAYS, KNOWN, expressions, from_peft
 from lora_teach.regexes import refuse_slow
@@ -41,7 +40,9 @@ def lint(folder):
     It is read as an adapter is for loading: safetensors only, no pickle is opened, nothing outside the folder. Without
     the base model it can't be told whether the layers' names and sizes are the base's.
     """
-    folder = Path(folder)
+    folder, found = _attempt(lambda: find(folder), "Give that folder.")
+    if folder is None:
+        return found
     found = [
         Departure(f"{name} is a pickle: a program that opens it may execute code.", "Delete it; safetensors is enough.")
         for name in pickles(folder)

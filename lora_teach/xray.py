@@ -78,6 +78,8 @@ class XRay:
                 f"{layer.name:{width}}  {layer.rank:4}  {layer.scale:7.4g}  {layer.norm:7.4g}  {share:>6}  "
                 f"{layer.effective_rank:14.2f}  {largest}"
             )
+        if self.variant == "dora":
+            lines += ["", "ΔW turns the weights; how long their rows are, DoRA's magnitudes say."]
         if self.saved:
             lines += ["", "Saved whole: " + ", ".join(f"{key} {tuple(shape)}" for key, shape in self.saved.items())]
         lines.append("")

@@ -117,6 +117,11 @@ def test_a_new_dora_layer_changes_no_bit(dtype):
     assert torch.equal(model(x), mlp(dtype)(x))
 
 
+def test_a_new_dora_layer_that_is_moved_to_another_dtype_changes_little():
+    model, x = LoRAModel(mlp(), variant="dora").to(torch.float64), numbers(5, 6, dtype=torch.float64)
+    assert torch.allclose(model(x), mlp().to(torch.float64)(x), atol=1e-6)
+
+
 def test_the_norm_is_a_constant_to_the_gradient():
     model, x = dora(nn.Sequential(fixed(nn.Linear(6, 4)).double())), numbers(5, 6, dtype=torch.float64)
     model(x).sum().backward()

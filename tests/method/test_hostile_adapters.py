@@ -4,7 +4,6 @@ LORA_TEACH_MUTATIONS=10000 pytest -n0 tests/method/test_hostile_adapters.py     
 """
 
 import os
-import resource
 import shutil
 import sys
 import warnings
@@ -18,6 +17,7 @@ from tests.method.hostile import mutate
 from tests.method.test_adapters import adapted, base
 from tests.method.toy import awake, bits, picture, same_bits, same_picture
 
+resource = pytest.importorskip("resource")  # which Windows lacks
 MUTATIONS = int(os.environ.get("LORA_TEACH_MUTATIONS", "300"))
 CHUNK = 50
 KINDS = ("saved_head", "patterns", "dora", "learnable", "embedding")

@@ -85,8 +85,10 @@ def test_the_report_names_every_layer_and_every_departure(tmp_path):
     model.save_adapter(tmp_path)
     report = str(xray(tmp_path))
     assert all(name in report for name in (*model.lora_layers, "head.weight (11, 8)", "Nothing departs"))
-    assert "%" not in report
+    assert "%" not in report and "turns" not in report
     assert "%" in str(xray(tmp_path, model))
+    adapted("dora").save_adapter(tmp_path / "dora")
+    assert "ΔW turns the weights" in str(xray(tmp_path / "dora"))
     (tmp_path / "old.bin").write_bytes(b"")
     assert "- old.bin is a pickle" in str(xray(tmp_path))
 
@@ -109,10 +111,19 @@ def test_nothing_departs_in_ours(tmp_path, kind):
     assert lint(tmp_path) == []
 
 
-@pytest.mark.parametrize("kind", [kind for kind in THEIRS if kind != "patterns"])
+@pytest.mark.parametrize("kind", THEIRS)
 def test_nothing_departs_in_pefts(tmp_path, kind):
     by_peft(tmp_path, THEIRS[kind])
     assert lint(tmp_path) == []
+
+
+def test_lint_says_where_the_sub_folders_hold_the_adapters(tmp_path):
+    model = adapted("plain")
+    model.add_adapter("b", rank=2)
+    model.save_adapter(tmp_path, "b")
+    [departure] = lint(tmp_path)
+    assert "sub-folders do: b" in departure.what
+    assert lint(tmp_path / "b") == []
 
 
 def test_the_fields_that_peft_knows_are_known():
