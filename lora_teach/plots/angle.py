@@ -77,7 +77,7 @@ def draw(digits: int, ranks: Sequence[int], steps: int, guess: float | None = No
     ghosts = [middle.plot([], [], color=COLOURS["ghost"], linewidth=1)[0] for _ in range(GHOSTS)]
     curves = {role: middle.plot([], [], **line(role, marker=""))[0] for role in ("full", "lora")}
     _loss_axes(middle, steps)
-    middle.set_title(f"Loss, mean of {WINDOW} steps around")
+    middle.set_title(f"Loss (mean of {WINDOW} steps around each)")
     level = {role: line(role, marker="") | {"transform": right.get_yaxis_transform()} for role in ("full", "base")}
     levels = {role: right.plot([0, 1], [0, 0], **look)[0] for role, look in level.items()}
     dots = {
@@ -127,6 +127,8 @@ def draw_tasks(tasks: Mapping, ranks: Sequence[int], guess: float | None = None)
                 fill = "full" if number == len(share) else "none"  # shorter runs are hollow
                 low.plot(place, 100 * one, **line(role, markersize=8, fillstyle=fill, markeredgewidth=1.5))
             last, up = 100 * share[-1], share[-1] < 0.8
+            if guess is not None and low is grid[2, 0] and place == 1:
+                up = guess < last  # away from the diamond
             low.annotate(
                 f"{last:.0f} %", (place, last), (0, 7 if up else -8), textcoords="offset points", ha="center",
                 va="bottom" if up else "top", size=9,
@@ -135,14 +137,15 @@ def draw_tasks(tasks: Mapping, ranks: Sequence[int], guess: float | None = None)
         low.set(ylim=(0, 104), xlim=(-0.5, len(places) - 0.5), yticks=range(0, 101, 25))
         low.set_xticks(places, ["base", *map(_name, contenders)])
         low.grid(axis="x", visible=False)
-        if column is not grid.T[0]:
+        if middle is not grid[1, 0]:
             middle.set_ylabel("")
         if max(map(len, shares)) > 1:
             low.annotate("hollow: after the first 200 steps", (0.03, 0.5), xycoords="axes fraction", size=9)
     grid[2, 0].set_ylabel("test digits read (%)")
     legend(grid[1, 0], loc="lower left", ncols=2)
     if diamond(grid[2, 0], 1, guess):
-        grid[2, 0].annotate("your guess", (1, guess), (10, 0), textcoords="offset points", va="center", size=9)
+        look = {"textcoords": "offset points", "ha": "right", "va": "center", "size": 9}
+        grid[2, 0].annotate("your guess", (1, guess), (-10, 0), **look)
     return made
 
 

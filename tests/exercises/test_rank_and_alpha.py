@@ -40,6 +40,7 @@ def test_blanks_are_todo():
         (only("alpha/sqrt(r)", lambda alpha, rank, new: alpha), "root of the ranks' ratio"),
         (only("alpha/sqrt(r)", lambda alpha, rank, new: alpha * new / rank), "under α/r"),
         (only("alpha/sqrt(r)", lambda alpha, rank, new: alpha * sqrt(rank / new)), "Upside down"),
+        (only("alpha/sqrt(r)", lambda alpha, rank, new: alpha * sqrt(new)), "The old rank has a root as well"),
         (only("alpha", lambda alpha, rank, new: alpha * new / rank), "No rank divides a constant"),
         (only("alpha", lambda alpha, rank, new: alpha * sqrt(new / rank)), "No rank divides a constant"),
         (only("alpha", lambda alpha, rank, new: None), "is a return missing"),
@@ -99,6 +100,17 @@ def test_a_learnable_scaling_passes_and_is_told_when_it_wakes():
 def test_the_stub_is_todo():
     assert check_learnable_scaling(starting(lambda: TODO)).status == "TODO"
     assert check_learnable_scaling(forwarding(lambda layer, x: TODO)).status == "TODO"
+
+
+def test_a_scaling_that_is_done_beside_an_A_that_is_not_is_todo():
+    class Begun(nn.Module):
+        def __init__(self, in_features, out_features, rank=4):
+            super().__init__()
+            self.lora_B = nn.Parameter(torch.zeros(rank, out_features))
+            self.lora_A = TODO
+            self.scaling = nn.Parameter(torch.ones(1))
+
+    assert check_learnable_scaling(Begun).status == "TODO"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from lora_teach import LoRALayer
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.exercises import check_learnable_scaling, check_same_factor
+from lora_teach.live.angle import FULL_LR
 from lora_teach.measure.knobs import train_knobs
 from lora_teach.measure.ranks import gain_lines
 from lora_teach.measure.results import load_result
@@ -30,6 +31,8 @@ def gained():
 def test_the_network_and_its_smallest_lora_have_the_sizes_given():
     assert sum(parameter.numel() for parameter in load_digit_net().parameters()) == 26_122
     assert retrain(TURNED, 1, steps=1).model.count()[0] == 448
+    shapes = [tuple(parameter.shape) for parameter in load_digit_net().parameters() if parameter.ndim == 2]
+    assert shapes == [(128, 64), (128, 128), (10, 128)] and FULL_LR == 0.005
 
 
 def test_turned_by_30_degrees_rank_4_is_level_and_rank_1_most_of_the_way():
@@ -87,9 +90,9 @@ def test_on_names_rank_1_would_have_done_and_turned_digits_have_98_percent_at_ra
     assert max(gained["turned by 30°, α = 8"][1], gained["turned by 90°, α = 8"][1]) < 0.85
 
 
-def test_inverted_digits_need_rank_8_and_with_a_small_alpha_no_rank_helps(gained):
+def test_inverted_digits_need_rank_8_and_with_a_small_alpha_no_rank_gets_past_half(gained):
     assert gained["inverted, α = 512"][4] < 0.85 < 0.9 < gained["inverted, α = 512"][8]
-    assert gained["inverted, α = 8"][64] < gained["inverted, α = 8"][8] < 0.6
+    assert gained["inverted, α = 8"][64] < gained["inverted, α = 8"][8] == max(gained["inverted, α = 8"].values()) < 0.5
 
 
 def test_one_seed_of_five_never_left_chance_at_rank_4_on_inverted_digits():

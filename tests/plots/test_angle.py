@@ -79,3 +79,11 @@ def test_the_small_multiples_fill_the_last_run_and_leave_shorter_ones_hollow():
     assert numbers[:5] == ["5 %", "30 %", "40 %", "90 %", "95 %"] and numbers[-1].startswith("hollow")
     assert [text.get_text() for text in first.texts][-1] == "your guess"
     assert made.axes[3].get_xlim() == (0, 40)
+    assert [axes.get_ylabel() for axes in made.axes[2:4]] == ["loss (nats a digit)", ""]
+
+
+@pytest.mark.parametrize(("guess", "side"), [(20, "bottom"), (95, "top")])
+def test_the_share_that_was_guessed_is_written_on_the_side_away_from_the_guess(guess, side):
+    accuracies = {1: [0.9], 2: [0.9], 4: [0.9], None: [0.9]}
+    made = angle.draw_tasks({"only": (TILES, 0.05, {one: [1.0] for one in accuracies}, accuracies)}, [1, 2, 4], guess)
+    assert [text.get_va() for text in made.axes[2].texts if text.get_text() == "90 %"] == [side, "top", "top", "top"]
