@@ -11,8 +11,9 @@ Medians with quartiles, in milliseconds, after two moves to warm up. "steps" is 
 move, in the median: where it is 0, nothing is trained.
 
 The other way is a cell put at the notebook's end, in which ``interact`` shows the same pictures from the same place on
-(tests/benchmarks/slider.py says how), moved and timed in the same way. What a view keeps of its first visit to a place,
-a trained run among it, is to ``interact``'s advantage. A slider that is not `explore`'s has no other way.
+(tests/benchmarks/slider.py says how), moved and timed in the same way. It comes second, so what a view keeps of its
+first visit to a place is to its advantage; where it trains less, there is no ratio. A slider that is not `explore`'s
+has no other way.
 """
 
 import argparse
@@ -26,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.benchmarks.slider import by_interact, quartiles, trained
 from tests.browser.chromium import chromium
+from tests.browser.controls import SLIDER, name_of
 from tests.browser.lab import Lab
-from tests.browser.page import SLIDER, Opened, name_of
+from tests.browser.page import Opened
 from tests.notebooks.reading import NOTEBOOKS
 
 WARM_UP = 2  # moves
@@ -130,7 +132,7 @@ def output_of(opened: Opened, cell: int, place: int):
     return opened.cell(cell).locator(".jp-Cell-outputArea > .jp-OutputArea-child").nth(place)
 
 
-def by_other_way(opened: Opened, model: str, number: int, moves: int) -> list[float]:
+def by_other_way(opened: Opened, model: str, number: int, moves: int) -> tuple[list[float], list[int]]:
     """Put the other way at the notebook's end and time it; nothing where there is none."""
     index = opened.page.evaluate(ADD_CELL, call(other_way, model, number, moves))
     errors = opened.cells()[index].errors
@@ -138,21 +140,32 @@ def by_other_way(opened: Opened, model: str, number: int, moves: int) -> list[fl
         print(*errors, file=sys.stderr)
     output = output_of(opened, index, 0)
     if errors or not output.count():
-        return []
+        return [], []
     output.locator("img").wait_for()
-    return move(opened, output, output.locator(SLIDER), moves)[0]
+    return move(opened, output, output.locator(SLIDER), moves)
 
 
 def sliders_of(opened: Opened, moves: int, ours: bool):
-    """Time each slider of a notebook that has been run; yield its name and the times: ours, by interact, steps."""
+    """Time each slider of a notebook that has been run; yield its name, our times and steps, and the other way's."""
     for cell, place, model in opened.page.evaluate(WIDGETS):
         output = output_of(opened, cell, place)
         for number, slider in enumerate(output.locator(SLIDER).all()):
             if not slider.is_enabled():
                 continue
-            times, steps = move(opened, output, slider, moves)
-            other = [] if ours else by_other_way(opened, model, number, moves)
-            yield name_of(slider).removeprefix("slider "), times, other, steps
+            timed = move(opened, output, slider, moves)
+            other = ([], []) if ours else by_other_way(opened, model, number, moves)
+            yield name_of(slider).removeprefix("slider "), *timed, *other
+
+
+def row(times, steps, other, other_steps) -> str:
+    """The figures of one line of the table."""
+    shown = [quartiles(some) if len(some) > 1 else "–" for some in (times, other)]
+    ratio, trains = "–", "–"
+    if times:
+        trains = f"{statistics.median(steps):.0f}"
+    if times and other and statistics.median(steps) == statistics.median(other_steps):
+        ratio = f"{statistics.median(other) / statistics.median(times):.1f}×"
+    return f"{shown[0]:>22}{shown[1]:>24}{ratio:>8}{trains:>8}"
 
 
 def main() -> None:
@@ -171,11 +184,8 @@ def main() -> None:
                 context = browser.new_context()
                 opened = Opened(context, lab, path.name)
                 opened.run_all()
-                for name, times, other, steps in sliders_of(opened, options.moves, options.ours):
-                    ratio = f"{statistics.median(other) / statistics.median(times):.1f}×" if times and other else "–"
-                    shown = [quartiles(some) if len(some) > 1 else "–" for some in (times, other)]
-                    trains = f"{statistics.median(steps):.0f}" if steps else "–"
-                    print(f"{path.stem:<20}{name:<18}{shown[0]:>22}{shown[1]:>24}{ratio:>8}{trains:>8}", flush=True)
+                for name, *figures in sliders_of(opened, options.moves, options.ours):
+                    print(f"{path.stem:<20}{name:<18}{row(*figures)}", flush=True)
                 opened.close()
                 context.close()
         finally:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
+from tests.browser.controls import CHOICE, OTHER, SLIDER, keys_for, look, name_of
 from tests.browser.lab import Lab
 
 if TYPE_CHECKING:  # plain pytest reads this file where playwright is not installed
@@ -20,9 +21,6 @@ SECONDS_TO_ANSWER = 30  # one move, which may train for real
 SECONDS_OF_REST = 2  # of the kernel, after which a move that has changed nothing will change nothing
 MOST_PIXELS = 16_000  # height of a screenshot
 SIZE = {"width": 1400, "height": 1000}
-# What can be moved, or may become so. A Stop button ends a training and moves nothing.
-SLIDER, CHOICE, OTHER = "[role=slider]", "select, input[type=checkbox]", "button.jupyter-button"
-
 RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
 START_ALL = f"() => {{ ({RUN_ALL})() }}"  # promises nothing
 # JupyterLab's command ends at the first cell that raises, on purpose or not; the cells after one that raises on purpose
@@ -57,18 +55,6 @@ CELLS = """() => {
     }));
 }"""
 IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-# The bytes of all pictures in an output, in short; of its text where it has no picture.
-LOOK = """async output => {
-    const pictures = [...output.querySelectorAll('img')].filter(img => img.src);
-    if (!pictures.length) return output.innerText;
-    const looks = [];
-    for (const img of pictures) {
-        const bytes = await (await fetch(img.src)).arrayBuffer();
-        const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-        looks.push([...digest.slice(0, 8)].join('.'));
-    }
-    return looks.join(' ');
-}"""
 
 
 @dataclass
@@ -209,7 +195,7 @@ class Opened:
         before, words = look(output), output.inner_text()
         control.scroll_into_view_if_needed()
         control.focus()
-        for key in _keys(kind, control):
+        for key in keys_for(kind, control):
             if isinstance(key, int):
                 control.select_option(index=key)  # in a menu, JupyterLab takes the arrows for its cells
             else:
@@ -236,42 +222,6 @@ class Opened:
     def _refuse(self, route) -> None:
         self.foreign.append(route.request.url)
         route.abort()
-
-
-def _keys(kind: str, control: Locator) -> list[str | int]:
-    """Return the keys to try in turn: a step, further steps the same way, the ends; for a menu, its other entries."""
-    if kind == SLIDER:
-        at_end = control.get_attribute("aria-valuenow") == control.get_attribute("aria-valuemax")
-        return ["ArrowLeft", "ArrowLeft", "Home"] if at_end else ["ArrowRight", "ArrowRight", "End", "Home"]
-    if control.evaluate("control => control.tagName") == "SELECT":
-        options, now = control.evaluate("menu => [menu.options.length, menu.selectedIndex]")
-        return [index for index in range(options) if index != now]
-    return [" "] if kind == CHOICE else ["Enter"]
-
-
-def name_of(control: Locator) -> str:
-    """Return what a person would call a control: its kind, and the label of its row or its own text."""
-    return control.evaluate(
-        r"""control => {
-            const kind = control.getAttribute('role') ?? control.tagName.toLowerCase();
-            if (kind === 'button') return `button ${control.innerText.trim()}`;
-            const row = control.closest('.widget-checkbox') ?? control.closest('.widget-inline-hbox, .jupyter-widgets');
-            const label = row?.querySelector('.widget-label, label');
-            const text = control.type === 'checkbox' ? row?.innerText : (label ?? row)?.innerText;
-            return `${kind === 'input' ? 'checkbox' : kind} ${(text ?? '').replace(/\u200b/g, '').trim()}`;
-        }"""
-    )
-
-
-def look(output: Locator) -> str:
-    """Return what an output looks like, in short: the bytes of its pictures, or its text where it has none."""
-    for _ in range(20):
-        try:
-            return output.evaluate(LOOK)
-        except Exception as error:  # a picture that is being replaced can't be fetched
-            if "fetch" not in str(error):
-                raise
-    return "a picture that can't be fetched"
 
 
 def _is_foreign(url: str) -> bool:

@@ -3,8 +3,9 @@
 import pytest
 from nbformat import v4
 
+from tests.browser.controls import SLIDER, look
 from tests.browser.lab import Lab
-from tests.browser.page import SLIDER, Opened, look
+from tests.browser.page import Opened
 from tests.notebooks import toy
 
 pytestmark = pytest.mark.browser

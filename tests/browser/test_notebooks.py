@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.controls import SLIDER
 from tests.browser.lab import Lab
-from tests.browser.page import SLIDER, Opened
+from tests.browser.page import Opened
 from tests.notebooks.reading import NOTEBOOKS
 
 pytestmark = pytest.mark.browser
