@@ -13,6 +13,8 @@ from lora_teach.model import LoRAModel
 from lora_teach.peft_config import expressions
 from lora_teach.regexes import refuse_slow
 
+LARGEST_RANK = 4096  # of a layer that is looked into
+
 __all__ = ["Departure", "LayerXRay", "XRay", "lint", "xray"]
 
 
@@ -111,21 +113,18 @@ def xray(folder, base=None):
     modules = (
         dict((base.base_model if isinstance(base, LoRAModel) else base).named_modules()) if base is not None else None
     )
-    layers = []
-    for name, parts in found.items():
-        if not {"A", "B"} <= parts.keys():
-            raise ValueError(f"{name}: one of its two factors is missing in {folder / WEIGHTS_FILE}.")
-        A, B = _matrices(name, parts["A"], parts["B"])
+    layers, factors = [], {name: _matrices(name, parts) for name, parts in found.items()}
+    for name, (A, B) in factors.items():
         rank = A.shape[0]
         rule = SCALINGS[config.scaling](config.alpha_of(name), rank)
         exact = scales.get(name, (rule,))[0]
         scale = exact if abs(exact - rule) <= 1e-6 * abs(rule) else rule
-        sigma = _singular_values(scale, A, B)
+        sigma = _singular_values(name, scale, A, B)
         norm = sigma.square().sum().sqrt().item()
         layers.append(
             LayerXRay(
                 name, rank, scale, norm, tuple(sigma.tolist()), _effective_rank(sigma),
-                _relative(name, norm, modules), sum(part.numel() for part in parts.values()),
+                _relative(name, norm, modules), sum(part.numel() for part in found[name].values()),
             )
         )  # fmt: skip
     saved = {key.removeprefix(PREFIX): tensor.shape for key, tensor in tensors.items() if ".lora_" not in key}
@@ -134,25 +133,41 @@ def xray(folder, base=None):
     return XRay(folder, config.variant, tuple(layers), saved, numbers, size, tuple(lint(folder)))
 
 
-def _matrices(name, A, B):
-    """Return A ``(r, inputs)`` and B ``(outputs, r)`` in float64; a convolution's kernels are laid flat."""
+def _matrices(name, parts):
+    """Return A ``(r, inputs)`` and B ``(outputs, r)``; a convolution's kernels are laid flat."""
+    if not {"A", "B"} <= parts.keys():
+        raise ValueError(f"{name}: one of its two factors is missing in the file.")
+    A, B = parts["A"], parts["B"]
+    shapes = f"A has shape {tuple(A.shape)} and B {tuple(B.shape)}"
     if min(A.dim(), B.dim()) < 2 or not A.is_floating_point() or not B.is_floating_point():
-        raise ValueError(f"{name}: its factors are {tuple(A.shape)} {A.dtype} and {tuple(B.shape)} {B.dtype}.")
-    A, B = A.double().flatten(1), B.double().flatten(1)
-    groups = A.shape[0] // B.shape[1] if B.shape[1] else 0
-    if groups > 1 and groups * B.shape[1] == A.shape[0] and B.shape[0] % groups == 0:  # a grouped convolution
+        raise ValueError(f"{name}: {shapes}, of {A.dtype} and {B.dtype}: these are no factors.")
+    if not A.numel() or not B.numel():
+        raise ValueError(f"{name}: {shapes}: one of them is empty.")
+    A, B = A.flatten(1), B.flatten(1)
+    rank, groups = A.shape[0], A.shape[0] // B.shape[1]
+    if rank > LARGEST_RANK:
+        raise ValueError(f"{name}: rank {rank:,} is too large to be looked into. Up to {LARGEST_RANK:,} can be.")
+    if groups > 1 and groups * B.shape[1] == rank and B.shape[0] % groups == 0:  # a grouped convolution
         B = torch.block_diag(*B.chunk(groups))  # (outputs, r)
-    if A.shape[0] != B.shape[1] or not A.numel() or not B.numel():
-        raise ValueError(f"{name}: A has shape {tuple(A.shape)} and B {tuple(B.shape)}, which can't be multiplied.")
-    if not (A.isfinite().all() and B.isfinite().all()):
-        raise ValueError(f"{name}: its factors hold nan or inf. Load an earlier checkpoint; the training blew up.")
+    if rank != B.shape[1]:
+        raise ValueError(f"{name}: {shapes}, which can't be multiplied.")
     return A, B
 
 
-def _singular_values(scale, A, B):
+def _singular_values(name, scale, A, B):
     """Return the singular values of ``scale · B A``, which are those of the small ``scale · R_B R_Aᵀ``."""
-    left, right = torch.linalg.qr(B, mode="r").R, torch.linalg.qr(A.T, mode="r").R  # (≤ r, r) each
-    return torch.linalg.svdvals(scale * left @ right.T)  # (≤ r,)
+    small = scale * _triangle(B) @ _triangle(A.T).T  # (≤ r, ≤ r)
+    if not small.isfinite().all():
+        raise ValueError(f"{name}: its factors hold nan or inf. Load an earlier checkpoint; the training blew up.")
+    return torch.linalg.svdvals(small)  # (≤ r,)
+
+
+def _triangle(tall):
+    """Return R of the QR decomposition of ``tall (n, r)``, in float64, from a block of rows at a time."""
+    R = torch.empty(0, tall.shape[1], dtype=torch.float64)
+    for rows in tall.split(2**16):
+        R = torch.linalg.qr(torch.cat([R, rows.double()]), mode="r").R  # (≤ r, r)
+    return R
 
 
 def _effective_rank(sigma):

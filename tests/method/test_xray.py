@@ -99,8 +99,16 @@ def test_a_base_without_the_layer_and_factors_that_cannot_be_measured_are_errors
         xray(folder, base())
     with pytest.raises(ValueError, match=r"A has shape \(2, 3\) and B \(4, 3\)"):
         xray(write(tmp_path, torch.ones(2, 3), torch.ones(4, 3)))
-    with pytest.raises(ValueError, match="nan or inf"):
-        xray(write(tmp_path, torch.full((2, 3), float("nan")), torch.ones(4, 2)))
+    for bad in ("nan", "inf"):
+        with pytest.raises(ValueError, match="nan or inf"):
+            xray(write(tmp_path, torch.full((2, 3), float(bad)), torch.ones(4, 2)))
+    change_tensors(folder, lambda tensors: tensors.pop("base_model.model.x.lora_B.weight"))
+    with pytest.raises(ValueError, match="x: one of its two factors is missing"):
+        xray(folder)
+    with pytest.raises(ValueError, match="one of them is empty"):
+        xray(write(tmp_path, torch.ones(2, 3), torch.ones(0, 2)))
+    with pytest.raises(ValueError, match="rank 5,000 is too large.*4,096"):
+        xray(write(tmp_path, torch.ones(5000, 1), torch.ones(1, 5000)))
     with pytest.raises(FileNotFoundError, match="no adapter_config.json"):
         xray(tmp_path / "nowhere")
 
