@@ -75,7 +75,10 @@ class DoRALayer(LoRALayer):
         return update if base_output is None else base_output + update.to(base_output.dtype)
 
     def delta_weight(self):
-        """Return what merging adds to ``nn.Linear.weight``: the adapted weight minus W, (out_features, in_features)."""
+        """Return what merging adds to ``nn.Linear.weight``: the adapted weight minus W, (out_features, in_features).
+
+        W is the base's weight as it is now, so once it is merged this is no longer what was added.
+        """
         weight = self._weight().to(self.lora_A.dtype)
         gain = self.magnitude / self._norms()  # (out_features,)
         return gain[:, None] * (weight + super().delta_weight()) - weight

@@ -150,8 +150,12 @@ def test_merged_equals_unmerged_and_everything_can_be_undone_to_the_last_bit(dty
     model, x = dora(mlp(dtype), alpha=6), numbers(5, 6, dtype=dtype)
     before, output = bits(model.base_model), model(x)
     limit = {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 0.02)
+    delta = model.lora_layers["0"].delta_weight()
     with model.merged():
         assert (model(x) - output).abs().max() <= limit * output.abs().max()
+        assert not torch.allclose(
+            model.lora_layers["0"].delta_weight(), delta, atol=1e-3
+        )  # the base's weight has it now
         model.merge()
     assert same_bits(before, bits(model.base_model))
     assert torch.equal(model(x), output)
