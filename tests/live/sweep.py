@@ -35,12 +35,12 @@ def sweep(explorer) -> Iterator[tuple[dict, str]]:
 
 
 def assert_whole(explorer, where="") -> None:
-    """The picture that was painted over the cached background equals the same picture drawn whole."""
-    quick = explorer.picture.pixels()
+    """The picture that was painted last, over what was cached, equals the same picture drawn whole."""
+    quick = np.array(explorer.picture.figure.canvas.buffer_rgba())[..., :3]
     whole = explorer.picture.whole()
     rows, columns = np.nonzero((quick != whole).any(axis=2))
     assert not len(rows), (
         f"at {where} the quick picture differs from the whole one in rows {rows.min()} to {rows.max()}, columns "
-        f"{columns.min()} to {columns.max()}: an artist there changed that is neither moving nor announced by "
-        "picture.background_changed()."
+        f"{columns.min()} to {columns.max()}: an artist there changed that is neither moving (and told so by one "
+        "of its own set_… methods) nor announced by picture.background_changed()."
     )

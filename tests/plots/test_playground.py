@@ -107,4 +107,5 @@ def test_what_is_drawn_quickly_is_what_is_drawn_whole(drawn):
         drawn.bar.show(f"taken {taken}", taken, 1000)
         if changed:
             drawn.picture.background_changed()
+        drawn.picture.pixels()
         assert_whole(drawn, taken)

@@ -186,6 +186,32 @@ def test_moving_artists_are_drawn_over_the_cached_background():
     assert decoded(picture.frame()).shape == quick.shape
 
 
+def test_a_panel_in_which_nothing_changed_is_not_drawn_again(monkeypatch):
+    made = figure(3.0, 2.0)
+    left, right = panels(made, columns=2)
+    (one,), (other,) = left.plot([0, 1], [0, 1]), right.plot([0, 1], [1, 0])
+    words = made.text(0.5, 0.5, "over both")
+    picture = Picture(made, [one, other, words])
+    drawn = []
+    for artist in (one, other, words):
+        plain = artist.draw
+        monkeypatch.setattr(artist, "draw", lambda renderer, a=artist, plain=plain: (drawn.append(a), plain(renderer)))
+    picture.pixels()
+    assert drawn == [one, other, words]
+    for height in (2, 3, 4):  # the first of these moves finds out what rests
+        drawn.clear()
+        one.set_ydata([0, height])
+        quick = picture.pixels()
+    assert drawn == [one]
+    assert np.array_equal(quick, picture.whole())
+    drawn.clear()
+    other.set_ydata([5, 5])
+    assert not np.array_equal(picture.pixels(), quick) and other in drawn
+    words.set_text("over all")
+    one.set_visible(False)
+    assert np.array_equal(picture.pixels(), picture.whole())
+
+
 def test_moving_artists_keep_their_order_of_depth():
     made, axes, curve = plain()
     patch = axes.axvspan(0, 2, color="black", zorder=5)
