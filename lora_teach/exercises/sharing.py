@@ -51,6 +51,10 @@ def check_undo(merge, unmerge):
             (old, "The weight has not changed. Add in place: linear.weight += …, or linear.weight.copy_(…)."),
             (delta, "That is the update alone: add it to what is there."),
             (old - delta, "The update was subtracted."),
+            (
+                old + delta / layer.scaling,
+                "The scaling is lost: layer.delta_weight() holds it, the product A B does not.",
+            ),
         ]
         compare(linear.weight, old + delta, "linear.weight after merge(linear, layer)", mistakes)
         _check_kept(linear, parameter, "merge")

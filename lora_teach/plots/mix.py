@@ -179,7 +179,7 @@ def draw_plane(axes, plane: Plane) -> None:
         axes.annotate(text, point, offset, textcoords="offset points", ha=ha, size=10)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     axes.set(xlabel=f"loss on {first} test names, nats a letter", ylabel=f"loss on {second} test names, nats a letter")
-    axes.set_title("All mixtures: down and to the left is better")
+    axes.set_title("Weights that sum to 1: down and to the left is better")
     if plane.guess:
         diamond(axes, *plane.guess)
         legend(axes, loc="upper right")

@@ -206,6 +206,7 @@ def in_half_precision(linear, lora):
         (lambda linear, lora: unmerge(linear, lora.delta_weight()), unmerge, "That is the update alone"),
         (lambda linear, lora: subtract(linear, lora.delta_weight()), unmerge, "The update was subtracted"),
         (lambda linear, lora: subtract(linear, lora.lora_A @ lora.lora_B), unmerge, "the code raised RuntimeError"),
+        (lambda linear, lora: subtract(linear, -(lora.lora_A @ lora.lora_B).T), unmerge, "The scaling is lost"),
     ],
 )
 def test_usual_mistakes_in_undoing_are_named(wrong, back, words):

@@ -90,6 +90,7 @@ def test_merged_the_hooks_have_nothing_left_to_do():
     assert len(calls) == 18
     with model.merged():
         model(tokens)
+        assert len([1 for module in model.base_model.modules() if module._forward_hooks]) == 18  # asked all the same
     assert len(calls) == 18
 
 
@@ -124,6 +125,21 @@ def test_pefts_default_alpha_is_twice_what_was_trained():
     assert peft.LoraConfig().lora_alpha == 8 == 2 * config.alpha and config.rank == 4
 
 
+def test_pefts_linear_multiplies_the_sums_of_the_factors_times_a_root(model):
+    peft = pytest.importorskip("peft")
+    theirs = peft.PeftModel.from_pretrained(load_name_gpt(), FINNISH, adapter_name="Finnish")
+    theirs.load_adapter(FINNISH.parent / "zulu", "Zulu")
+    weights = {"Finnish": 0.5, "Zulu": 0.2}
+    theirs.add_weighted_adapter(list(weights), list(weights.values()), "linear", combination_type="linear")
+    path = "blocks.2.mlp.up_proj"
+    made = theirs.base_model.model.get_submodule(path)
+    layers = {name: model.adapters[name][path] for name in weights}
+    roots = {name: (weights[name] * layers[name].scaling) ** 0.5 for name in weights}
+    A = sum(roots[name] * layers[name].lora_A for name in weights)  # (in_features, rank)
+    B = sum(roots[name] * layers[name].lora_B for name in weights)  # (rank, out_features)
+    assert torch.allclose(made.get_delta_weight("linear").T, A @ B, atol=1e-5)
+
+
 def test_the_updates_are_from_half_as_large_as_their_weights_to_larger():
     relative = sorted(layer.relative for layer in xray(FINNISH, load_name_gpt()).layers)
     assert 0.4 < relative[0] < 0.6 and relative[-1] > 1.2
@@ -134,6 +150,8 @@ def test_down_proj_of_the_last_block_uses_hardly_two_of_four_ranks():
     ranks = {layer.name: layer.effective_rank for layer in xray(FINNISH).layers}
     lowest = min(ranks, key=ranks.get)
     assert lowest == "blocks.2.mlp.down_proj" and ranks[lowest] < 2 < sorted(ranks.values())[1]
+    first, second, *_ = next(layer for layer in xray(FINNISH).layers if layer.name == lowest).singular_values
+    assert first > 5 * second
 
 
 def test_what_is_shipped_departs_from_the_format_nowhere():
