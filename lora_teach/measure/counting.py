@@ -38,4 +38,10 @@ def lora_parameters(model, rank, target_modules=None):
     1320
     """
     adapted = choose(model, LoRAConfig(rank=rank, target_modules=target_modules)).adapted
-    return sum(layer_parameters(*sizes(module), rank) for module in adapted.values())
+    return sum(_beside(module, rank) for module in adapted.values())
+
+
+def _beside(module, rank):
+    in_features, out_features = sizes(module)
+    groups = getattr(module, "groups", 1)  # of a convolution: each group of outputs reads its own share of the rank
+    return layer_parameters(in_features, out_features, rank) - (rank - rank // groups) * out_features

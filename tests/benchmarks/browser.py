@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--ours", action="store_true", help="leave interact out")
     options = parser.parse_args()
     paths = [path for path in NOTEBOOKS if path.name.startswith(tuple(options.notebooks) or "")]
-    print(f"{'notebook':<20}{'slider':<18}{'ours':>22}{'interact':>24}{'ratio':>8}{'steps':>8}")
+    print(f"{'notebook':<24}{'slider':<18}{'ours':>22}{'interact':>24}{'ratio':>8}{'steps':>8}")
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         lab = Lab(Path(folder), paths)
         try:
@@ -185,7 +185,7 @@ def main() -> None:
                 opened = Opened(context, lab, path.name)
                 opened.run_all()
                 for name, *figures in sliders_of(opened, options.moves, options.ours):
-                    print(f"{path.stem:<20}{name:<18}{row(*figures)}", flush=True)
+                    print(f"{path.stem:<24}{name:<18}{row(*figures)}", flush=True)
                 opened.close()
                 context.close()
         finally:

@@ -21,6 +21,13 @@ def test_the_count_of_a_model_is_what_trains_in_it(targets, rank):
     assert counted == LoRAModel(NameGPT(), rank=rank, target_modules=targets).count()[0]
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_embeddings_and_convolutions_are_counted_too(groups):
+    model = nn.ModuleDict({"table": nn.Embedding(20, 6), "conv": nn.Conv2d(8, 12, 3, groups=groups)})
+    counted = lora_parameters(model, 4, ["table", "conv"])
+    assert counted == LoRAModel(model, rank=4, target_modules=["table", "conv"]).count()[0]
+
+
 def test_a_model_on_the_meta_device_is_counted_without_memory():
     with torch.device("meta"):
         huge = nn.Sequential(*(nn.Linear(12_288, 12_288) for _ in range(192)))
