@@ -21,7 +21,7 @@ from lora_teach.measure.playground import Run, Settings, plan
 from lora_teach.plots import Picture, show
 
 KEPT = 8  # runs: each holds a model, and more lines could not be told apart
-REST = 0.1  # seconds between two drawings, which take 0.06: five or six a second
+REST = 0.1  # seconds between two drawings
 
 
 class Playground(VBox):
@@ -135,7 +135,7 @@ class Playground(VBox):
         return self.running
 
     async def _follow(self, run: Run) -> Run:
-        """Train, draw five or six times a second, and let the page speak in between."""
+        """Train, draw several times a second, and let the page speak in between."""
         drawn = began = time.perf_counter()
         try:
             while not self._stopping and run.advance(PAUSE):
