@@ -302,6 +302,14 @@ class LoRAModel(nn.Module):
             raise
         return model
 
+    def __setattr__(self, name, value):
+        if name == "lora_layers":  # nn.Module would take it, and no hook would ever look there
+            raise AttributeError(
+                "lora_layers can't be replaced as a whole. Replace a layer, model.lora_layers[name] = layer, or use "
+                "add_adapter(name, config)."
+            )
+        super().__setattr__(name, value)
+
     def __getattr__(self, name):
         try:
             return super().__getattr__(name)

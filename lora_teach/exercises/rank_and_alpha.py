@@ -58,7 +58,8 @@ def _mistakes(rule, alpha, rank, new_rank):
 @check
 def check_learnable_scaling(layer_class):
     """Check a LoRA layer, ``layer_class(in_features, out_features, rank)``, whose scaling trains with A and B."""
-    given = "layer_class(in_features=6, out_features=4, rank=2)"
+    name = getattr(layer_class, "__name__", "layer_class")
+    given = f"{name}(in_features=6, out_features=4, rank=2)"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer = layer_class(in_features=6, out_features=4, rank=2)

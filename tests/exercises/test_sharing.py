@@ -182,6 +182,10 @@ def put_another(linear, backup):
 last = {}
 
 
+def forgets_to_return(linear, lora):
+    merge(linear, lora)
+
+
 def keeps_one_for_all(linear, lora):
     last["backup"] = merge(linear, lora)
 
@@ -202,6 +206,7 @@ def in_half_precision(linear, lora):
         (merge, lambda linear, backup: None, "gave the merged weight back"),
         (keeps_one_for_all, lambda linear, backup: unmerge(linear, last["backup"]), "That is not the old weight"),
         (in_half_precision, unmerge, "other bits"),
+        (forgets_to_return, unmerge, "merge returned nothing"),
         (lambda linear, lora: linear.weight.clone(), unmerge, "The weight has not changed"),
         (lambda linear, lora: unmerge(linear, lora.delta_weight()), unmerge, "That is the update alone"),
         (lambda linear, lora: subtract(linear, lora.delta_weight()), unmerge, "The update was subtracted"),

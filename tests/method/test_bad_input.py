@@ -263,3 +263,10 @@ def test_an_adapter_can_be_named_with_any_other_word():
         model = LoRAModel(mlp(), adapter_name=word)
         assert torch.equal(model(x), model.base_model(x))
         assert model.adapter_names == [word]
+
+
+def test_the_layers_are_not_replaced_as_a_whole_where_no_hook_would_look(model):
+    before = dict(model.lora_layers.items())
+    with pytest.raises(AttributeError, match=r"model.lora_layers\[name\] = layer, or use add_adapter"):
+        model.lora_layers = nn.ModuleDict()
+    assert dict(model.lora_layers.items()) == before

@@ -190,7 +190,7 @@ DEPARTURES = {
                      ["lora_A.default.weight' is no key of PEFT's format. No adapter name"]),
     "alone": (drop(f"{Q0}.lora_B.weight"), [f"'{Q0}.lora_A.weight' is here without '{Q0}.lora_B.weight'"]),
     "untargeted": (lambda f: change_config(f, target_modules=["1.q_proj"]),
-                   ["'blocks.0.q_proj' is not among target_modules, so PEFT passes over its keys in silence"]),
+                   ["'blocks.0.q_proj' is not among target_modules, so PEFT leaves its keys out"]),
     "excluded": (lambda f: change_config(f, exclude_modules=["0.q_proj"]), ["'blocks.0.q_proj' is not among"]),
     "target": (lambda f: change_config(f, target_modules=["q_proj", "zz"]), ["names 'zz', and no layer of the file"]),
     "pattern": (lambda f: change_config(f, alpha_pattern={"zz": 3}), ["alpha_pattern has 'zz', which matches no"]),
