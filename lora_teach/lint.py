@@ -98,7 +98,7 @@ def _keys(tensors, metadata):
         ends = [suffix for suffix in FACTORS if key.endswith(suffix)]
         if not key.startswith(PREFIX):
             cure = f"Rename it: {PREFIX!r} and the layer's path."
-            yield Departure(f"{key!r} lacks the prefix {PREFIX!r}, so PEFT leaves it out, with a warning at most.", cure)
+            yield Departure(f"{key!r} lacks the prefix {PREFIX!r}, so PEFT leaves it out and at most warns.", cure)
         elif ends and key.removesuffix(ends[0]) + FACTORS[ends[0]][1] not in tensors:
             other = key.removesuffix(ends[0]) + FACTORS[ends[0]][1]
             yield Departure(f"{key!r} is here without {other!r}.", "Save the adapter again.")
@@ -128,7 +128,7 @@ def _layer(path, parts, config, exact):
     targeted = config.target_modules is None or matches(path, config.target_modules)
     if not targeted or matches(path, config.exclude_modules):
         cure = "Name the layer in target_modules, or take its keys out."
-        yield Departure(f"{path!r} is not among target_modules, so PEFT leaves its keys out, with a warning at most.", cure)
+        yield Departure(f"{path!r} is not among target_modules, so PEFT leaves its keys out and at most warns.", cure)
     rank = config.rank_of(path)
     for factor, dimension in (("A", 0), ("B", 1)):
         shape = tuple(parts[factor].shape) if factor in parts else None
