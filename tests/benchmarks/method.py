@@ -1,11 +1,12 @@
 """What an adapter costs a step: the base alone, ours and PEFT's, with the same factors on the same model.
 
-    python tests/benchmarks/method.py [--rounds 15] [--threads 1]
+    python tests/benchmarks/method.py [--rounds 15] [--threads 1] [--device cuda [--dtype bfloat16]]
 
-The clock is the process's own CPU time, which other programs on the machine lengthen little. All contenders take their
-turn in each round, and each ratio is taken within a round. Medians with quartiles. Two random Llamas, adapted at rank 8
-in every linear layer but the head: "tiny" has the size of the course's NameGPT; "like SmolLM" has the widths of
-SmolLM2-135M, and 6 of its 30 layers.
+On the CPU the clock is the process's own CPU time, which other programs on the machine lengthen little; on a GPU it is
+the time until the GPU has done its work. All contenders take their turn in each round, and each ratio is taken within a
+round. Medians with quartiles. Two random Llamas, adapted at rank 8 in every linear layer but the head: "tiny" has the
+size of the course's NameGPT; "like SmolLM" has the widths of SmolLM2-135M, and 6 of its 30 layers; on a GPU there is
+also one of 1 B parameters, "like Llama 1B".
 """
 
 import argparse
@@ -32,15 +33,22 @@ SIZES = {
         (2, 64),
     ),
 }
+LARGE = {
+    "like Llama 1B": (
+        {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32},
+        {"num_key_value_heads": 8, "vocab_size": 32000},
+        (4, 512),
+    ),
+}
 RANK = 8
 LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def contenders(shapes, vocabulary):
+def contenders(shapes, vocabulary, device, dtype):
     """Return ``{name: model}``; ours and PEFT's have the same factors."""
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(**shapes, **vocabulary, max_position_embeddings=128)
-    bases = [transformers.LlamaForCausalLM(config).eval() for _ in range(3)]
+    config = transformers.LlamaConfig(**shapes, **vocabulary, max_position_embeddings=512)
+    bases = [transformers.LlamaForCausalLM(config).to(device, dtype).eval() for _ in range(3)]
     for base in bases[1:]:
         base.load_state_dict(bases[0].state_dict())
     bases[0].requires_grad_(False)
@@ -68,16 +76,24 @@ def step(model, tokens):
         parameter.grad = None
 
 
+def clock(device):
+    """Return the seconds on the device's clock."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def race(models, action, tokens, rounds):
     """Return ``{name: [milliseconds of each round]}``."""
     taken = {name: [] for name in models}
     shuffled = random.Random(0)
     for turn in range(rounds + 2):
         for name in shuffled.sample(list(models), len(models)):
-            started = time.process_time()
+            started = clock(tokens.device)
             action(models[name], tokens)
             if turn >= 2:  # the first two warm up
-                taken[name].append(1000 * (time.process_time() - started))
+                taken[name].append(1000 * (clock(tokens.device) - started))
     return taken
 
 
@@ -101,15 +117,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", type=torch.device, default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
+    device, dtype = options.device, getattr(torch, options.dtype)
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
     print(f"torch {torch.__version__}, peft {peft.__version__}, {options.threads} thread(s), {options.rounds} rounds")
-    for size, (shapes, vocabulary, batch) in SIZES.items():
-        models = contenders(shapes, vocabulary)
-        tokens = torch.randint(0, vocabulary["vocab_size"], batch, generator=torch.Generator().manual_seed(1))
+    print(torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU", options.dtype)
+    for size, (shapes, vocabulary, batch) in (SIZES | (LARGE if device.type == "cuda" else {})).items():
+        models = contenders(shapes, vocabulary, device, dtype)
+        tokens = torch.randint(0, vocabulary["vocab_size"], batch, generator=torch.Generator().manual_seed(1)).to(
+            device
+        )
         rounds = options.rounds * (4 if size == "tiny" else 1)
-        assert torch.allclose(models["ours"](tokens).logits, models["PEFT"](tokens).logits, atol=1e-3)
+        close = 1e-3 if dtype == torch.float32 else 0.1
+        assert torch.allclose(models["ours"](tokens).logits, models["PEFT"](tokens).logits, atol=close)
         pairs = [("ours", "PEFT"), ("ours", "base"), ("PEFT", "base")]
         report(size, "forward", race(models, forward, tokens, rounds), pairs)
         adapted = {name: models[name] for name in ("ours", "PEFT")}
