@@ -1,0 +1,169 @@
+"""An exam for a language model: 24 sentences to be put into the house format, graded value by value.
+
+`sit` lets a model answer, `exam_steps` trains it and sits it down again every few steps. A prompt is a function from an
+appointment to a conversation, so that help in the prompt (rules, examples) is compared with an adapter on the same
+sentences. ``data/make_answer_sheet.py`` runs it in full; the results lie in ``data/answer_sheet.json``.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lora_teach.datasets import appointments
+from lora_teach.datasets.appointments import DAYS, Appointment
+from lora_teach.measure.counting import lora_parameters
+from lora_teach.training import Step, training_steps
+
+COLUMNS = ("valid", "where", "when", "who")  # of the sheet, in the order in which they are drawn
+RULES = (
+    'Answer with a JSON object on one line and nothing else. Its keys are "who" (the full name), "where" (the city) '
+    'and "when" (the weekday as a number, Monday 1 to Sunday 7), in this order.\n'
+)
+FORM = (
+    'Fill in this form from the sentence: {"who": "FULL NAME", "where": "CITY", "when": NUMBER}\n'
+    "NUMBER is 1 for Monday, 2 for Tuesday, 3 for Wednesday, 4 for Thursday, 5 for Friday, 6 for Saturday, 7 for "
+    "Sunday.\n"
+    "Answer with the filled-in form alone.\n"
+)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a model answered and how it was graded.
+
+    Attributes:
+        exam: The sentences.
+        answers: One a sentence.
+        marks: bool ``(sentences, 4)``, the columns as in COLUMNS.
+        seconds: What answering took, or None.
+    """
+
+    exam: Sequence[Appointment]
+    answers: Sequence[str]
+    marks: np.ndarray
+    seconds: float | None = None
+
+    def __len__(self):
+        return len(self.answers)
+
+    def right(self, seen: bool | None = None) -> int:
+        """Return how many answers have every value right: of all, or of those in seen (or unseen) patterns."""
+        return int(self._chosen(seen).all(axis=1).sum())
+
+    def count(self, column: str, seen: bool | None = None) -> int:
+        """Return how many answers are right in this column."""
+        return int(self._chosen(seen)[:, COLUMNS.index(column)].sum())
+
+    def _chosen(self, seen):
+        patterns = np.array([appointment.seen for appointment in self.exam[: len(self)]], dtype=bool)
+        return self.marks if seen is None else self.marks[patterns == seen]
+
+
+def grade_sheet(exam: Sequence[Appointment], answers: Sequence[str], seconds=None, capitals: bool = False) -> Sheet:
+    """Return the graded sheet; of a sheet that is still being filled, the first answers."""
+    graded = [appointments.grade(one, answer, capitals) for one, answer in zip(exam, answers, strict=False)]
+    marks = np.array([[one[column] for column in COLUMNS] for one in graded], dtype=bool).reshape(-1, len(COLUMNS))
+    return Sheet(exam, list(answers), marks, seconds)
+
+
+def bare(appointment: Appointment) -> list[dict]:
+    """Return the question as the training examples put it."""
+    return appointments.example(appointment)[:1]
+
+
+def with_instructions(text: str) -> Callable:
+    """Return the prompt that says how the answer should look."""
+    return lambda appointment: [{"role": "user", "content": text + appointment.sentence}]
+
+
+def with_examples(count: int) -> Callable:
+    """Return the prompt in which so many training examples, each of another weekday, have been answered before."""
+    first = {}
+    for appointment in appointments.training():
+        first.setdefault(appointment.when, appointment)
+    if not 1 <= count <= len(first):
+        raise ValueError(f"count={count}: there are {len(first)} weekdays. Use 1 to {len(first)}.")
+    shown = [message for one in list(first.values())[:count] for message in appointments.example(one)]
+    return lambda appointment: [*shown, *bare(appointment)]
+
+
+def plain_program(sentence: str) -> str:
+    """Answer without a model, as one would who has read the training sentences."""
+    day = re.search("|".join(DAYS), sentence)
+    city = re.search(r"\b(?:[Ii]n|to|visit) ([A-Z]\w+)", sentence)
+    name = day and re.search(r"\b(?!In )[A-Z]\w+ [A-Z]\w+", sentence.replace(day[0], ""))
+    if not (city and name):
+        return "no answer"
+    return json.dumps({"who": name[0], "where": city[1], "when": DAYS.index(day[0]) + 1})
+
+
+def sit(base, model, exam, prompt: Callable = bare, *, capitals=False, batch_size=24, most_tokens=64) -> Sheet:
+    """Let a model answer the exam, greedily, and return its sheet with the seconds it took.
+
+    Args:
+        base: A `lora_teach.bases.registry.TextBase`.
+        model: ``base.model`` or a LoRAModel around it.
+        exam: From `appointments.exam`.
+        prompt: From an appointment to the conversation that asks for it.
+        capitals: Whether surnames must stand in capitals.
+        batch_size: Sentences answered at once.
+        most_tokens: An answer that is longer is cut off; the house format takes fewer than 40.
+    """
+    asked = [prompt(appointment) for appointment in exam]
+    started = time.perf_counter()
+    answers = base.answer(model, asked, max_new_tokens=most_tokens, batch_size=batch_size)
+    return grade_sheet(exam, answers, time.perf_counter() - started, capitals)
+
+
+def exam_steps(
+    base, model, exam, steps: int, at: Sequence[int], *, capitals=False, lr=1e-3, batch_size=6, seed=0, parts=1
+) -> Iterator[Step | Sheet]:
+    """Train on the appointments; yield each `Step`, and after the steps in ``at`` the model's `Sheet`.
+
+    Args:
+        base: As for `sit`.
+        model: A LoRAModel around ``base.model``.
+        exam: From `appointments.exam`.
+        steps: Number of updates; with 60 of batch size 6 each of the 360 training sentences comes once.
+        at: Steps after which the exam is sat; 0 is before the first.
+        capitals: Whether surnames stand in capitals.
+        lr: Learning rate.
+        batch_size: Examples a step.
+        seed: Decides the order of the examples.
+        parts: A sheet is answered, and yielded as far as it is filled, in so many parts: Stop then waits for a part.
+    """
+    examples = [appointments.example(one, capitals) for one in appointments.training()]
+    if 0 in at:
+        yield from _in_parts(base, model, exam, capitals, parts)
+    for step in training_steps(
+        model, base.batches(examples, batch_size, seed), base.loss_fn, lr=lr, steps=steps, seed=seed
+    ):
+        yield step
+        if step.index in at:
+            yield from _in_parts(base, model, exam, capitals, parts)
+
+
+def _in_parts(base, model, exam, capitals, parts):
+    answers, seconds = [], 0.0
+    edges = np.linspace(0, len(exam), parts + 1).astype(int)
+    for start, end in zip(edges, edges[1:], strict=False):
+        part = sit(base, model, exam[start:end], capitals=capitals)
+        answers, seconds = [*answers, *part.answers], seconds + part.seconds
+        yield grade_sheet(exam, answers, seconds, capitals)
+
+
+def equal_ranks(model, sets: Mapping[str, Sequence[str]], parameters: int) -> dict[str, int]:
+    """Return for each set of target modules the rank whose number of parameters is nearest to ``parameters``.
+
+    Args:
+        model: The model to be adapted; its weights are not read.
+        sets: ``{name: target modules}``.
+        parameters: How many numbers may train.
+    """
+    return {
+        name: max(1, round(parameters / lora_parameters(model, 1, list(targets)))) for name, targets in sets.items()
+    }
