@@ -9,6 +9,7 @@ from lora_teach import adapters
 from lora_teach.folder import PREFIX, WEIGHTS_FILE, find
 from lora_teach.layer import SCALINGS
 from lora_teach.lint import Departure, layers_of, lint
+from lora_teach.measure.spectrum import effective_rank
 from lora_teach.model import LoRAModel
 from lora_teach.peft_config import expressions
 from lora_teach.regexes import refuse_slow
@@ -123,7 +124,7 @@ def xray(folder, base=None):
         norm = sigma.square().sum().sqrt().item()
         layers.append(
             LayerXRay(
-                name, rank, scale, norm, tuple(sigma.tolist()), _effective_rank(sigma),
+                name, rank, scale, norm, tuple(sigma.tolist()), effective_rank(sigma),
                 _relative(name, norm, modules), sum(part.numel() for part in found[name].values()),
             )
         )  # fmt: skip
@@ -168,11 +169,6 @@ def _triangle(tall):
     for rows in tall.split(2**16):
         R = torch.linalg.qr(torch.cat([R, rows.double()]), mode="r").R  # (≤ r, r)
     return R
-
-
-def _effective_rank(sigma):
-    share = sigma / sigma.sum() if sigma.sum() > 0 else sigma
-    return torch.special.entr(share).sum().exp().item() if sigma.sum() > 0 else 0.0
 
 
 def _relative(name, norm, modules):

@@ -3,6 +3,27 @@
 The files that need a base model are imported by name: ``from lora_teach.measure import tuning``.
 """
 
-from lora_teach.measure.spectrum import energy_kept, energy_lost, factors, numerical_rank, spectrum, truncate
+from lora_teach.measure.intruders import (
+    Amplification,
+    amplification,
+    intruder_dimensions,
+    nearest_cosines,
+    random_cosine,
+    shrink_intruders,
+)
+from lora_teach.measure.spectrum import (
+    effective_rank,
+    energy_kept,
+    energy_lost,
+    factors,
+    numerical_rank,
+    spectrum,
+    truncate,
+)
+from lora_teach.measure.subspace import random_similarity, similarity_map, subspace_similarity
 
-__all__ = ["energy_kept", "energy_lost", "factors", "numerical_rank", "spectrum", "truncate"]
+__all__ = [
+    "Amplification", "amplification", "effective_rank", "energy_kept", "energy_lost", "factors", "intruder_dimensions",
+    "nearest_cosines", "numerical_rank", "random_cosine", "random_similarity", "shrink_intruders", "similarity_map",
+    "spectrum", "subspace_similarity", "truncate",
+]  # fmt: skip

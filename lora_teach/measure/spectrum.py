@@ -28,7 +28,7 @@ def spectrum(matrix):
         TypeError: ``matrix`` is not a tensor of real numbers.
         ValueError: It doesn't have two dimensions, is empty, or holds nan or inf.
     """
-    return torch.linalg.svdvals(_checked(matrix))  # (min(rows, columns),)
+    return torch.linalg.svdvals(checked_matrix(matrix))  # (min(rows, columns),)
 
 
 def factors(matrix, rank):
@@ -44,8 +44,8 @@ def factors(matrix, rank):
         TypeError: As `spectrum`, or ``rank`` is not a whole number.
         ValueError: As `spectrum`, or ``rank`` is out of range.
     """
-    matrix = _checked(matrix)
-    rank = _checked_rank(rank, matrix)
+    matrix = checked_matrix(matrix)
+    rank = checked_rank(rank, matrix)
     U, sigma, Vh = torch.linalg.svd(matrix, full_matrices=False)  # (rows, k), (k,), (k, columns)
     size = sigma[:rank].sqrt()  # (rank,)
     return U[:, :rank] * size, size[:, None] * Vh[:rank]
@@ -67,7 +67,7 @@ def energy_kept(matrix, rank):
     That is ``(σ₁² + … + σᵣ²) / (σ₁² + σ₂² + …)``; what it lacks to 1 is the smallest squared error that rank r allows.
     A matrix of zeros has nothing to lose and keeps 1. Arguments and errors as `factors`.
     """
-    rank = _checked_rank(rank, _checked(matrix))
+    rank = checked_rank(rank, checked_matrix(matrix))
     return 1.0 - energy_lost(matrix)[rank].item()
 
 
@@ -87,11 +87,34 @@ def numerical_rank(matrix):
     A singular value counts if it is above σ₁ · max(rows, columns) · eps, as in ``torch.linalg.matrix_rank``. Errors as
     `spectrum`.
     """
-    return int(torch.linalg.matrix_rank(_checked(matrix)))
+    return int(torch.linalg.matrix_rank(checked_matrix(matrix)))
 
 
-def _checked(matrix):
-    """Return the matrix without its gradient, in a dtype that can be decomposed."""
+def effective_rank(values):
+    """Return how many singular values there would be if they were equal: ``exp(−Σ p ln p)`` with ``p = σ / Σσ``.
+
+    From 1 to the rank, not a whole number; 0 for zeros. Where `numerical_rank` counts every direction that is more than
+    rounding, this one hardly counts the small. O. Roy and M. Vetterli, The effective rank, EUSIPCO 2007.
+
+    Args:
+        values: A matrix ``(rows, columns)``, or its singular values ``(k,)``.
+
+    Raises:
+        TypeError: As `spectrum`.
+        ValueError: As `spectrum`, or a negative singular value.
+    """
+    if isinstance(values, torch.Tensor) and values.dim() == 1:
+        sigma = checked_matrix(values[None])[0].double()  # (k,)
+        if (sigma < 0).any():
+            raise ValueError(f"a singular value is {sigma.min():.3g}; none is below 0. Give spectrum(matrix).")
+    else:
+        sigma = spectrum(values).double()  # (k,)
+    total = sigma.sum()
+    return torch.special.entr(sigma / total).sum().exp().item() if total > 0 else 0.0
+
+
+def checked_matrix(matrix):
+    """Return the matrix without its gradient, in a dtype that can be decomposed; errors as `spectrum`."""
     if not isinstance(matrix, torch.Tensor) or matrix.is_complex():
         kind = f"a tensor of {matrix.dtype}" if isinstance(matrix, torch.Tensor) else f"a {type(matrix).__name__}"
         raise TypeError(f"the matrix is {kind}. Give a tensor of real numbers, for others torch.tensor(…).")
@@ -106,7 +129,8 @@ def _checked(matrix):
     return matrix
 
 
-def _checked_rank(rank, matrix):
+def checked_rank(rank, matrix):
+    """Return ``rank`` if it is a whole number from 0 to min(rows, columns) of ``matrix``."""
     if isinstance(rank, bool) or not isinstance(rank, numbers.Integral):
         raise TypeError(f"rank={rank!r} is not a whole number. Use an integer of at least 0.")
     rows, columns = matrix.shape

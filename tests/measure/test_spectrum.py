@@ -1,10 +1,12 @@
 """Singular values, the best approximation of a rank, and what it loses."""
 
+import math
+
 import pytest
 import torch
 
 from lora_teach.datasets import photo
-from lora_teach.measure import energy_kept, energy_lost, factors, numerical_rank, spectrum, truncate
+from lora_teach.measure import effective_rank, energy_kept, energy_lost, factors, numerical_rank, spectrum, truncate
 
 
 def some(*shape, seed=0):
@@ -126,3 +128,34 @@ def test_what_is_no_matrix_is_refused(measure, matrix, error, message):
 def test_an_impossible_rank_is_refused(function, rank, error, message):
     with pytest.raises(error, match=message):
         function(torch.ones(5, 3), rank)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_effective_rank_is_the_exponential_of_the_entropy_of_the_shares(seed):
+    matrix = some(7, 5, seed=seed)
+    share = [value / sum(spectrum(matrix).tolist()) for value in spectrum(matrix).tolist()]
+    expected = math.exp(-sum(p * math.log(p) for p in share))
+    assert effective_rank(matrix) == pytest.approx(expected, rel=1e-9)
+    assert effective_rank(spectrum(matrix)) == pytest.approx(expected, rel=1e-9)
+    assert 1 <= expected <= numerical_rank(matrix)
+    assert effective_rank(3 * matrix) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "expected"), [([2, 2, 2, 0], 3), ([5, 0, 0], 1), ([0, 0], 0), ([1, 1e-9], 1), ([3, 1], 1.7548)]
+)
+def test_equal_singular_values_are_counted_and_small_ones_hardly(sigma, expected):
+    sigma = torch.tensor(sigma, dtype=torch.float64)
+    assert effective_rank(sigma) == pytest.approx(expected, abs=1e-4)
+    assert effective_rank(torch.diag(sigma)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_has_no_effective_rank_is_refused():
+    with pytest.raises(ValueError, match="a singular value is -1; none is below 0"):
+        effective_rank(torch.tensor([2.0, -1.0]))
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 4\)"):
+        effective_rank(torch.ones(2, 3, 4))
+    with pytest.raises(TypeError, match="the matrix is a list"):
+        effective_rank([1.0, 2.0])
+    with pytest.raises(ValueError, match="nan or inf"):
+        effective_rank(torch.tensor([1.0, float("nan")]))
