@@ -14,6 +14,13 @@ from torch import nn
 from lora_teach.datasets.names import ALPHABET, IGNORED, MAX_LETTERS, decode, encode
 from lora_teach.datasets.shipped import shipped_file
 
+LAYER_GROUPS = {  # what a learner can choose to adapt: label -> target_modules
+    "q and v": ["q_proj", "v_proj"],
+    "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
+    "MLP": ["up_proj", "down_proj"],
+    "all": None,
+}
+
 
 class Attention(nn.Module):
     """Causal self-attention: every position reads itself and the ones before it."""

@@ -1,17 +1,11 @@
 """Where the adapters go: which of NameGPT's linear layers are adapted, and how many numbers that trains."""
 
+from lora_teach.bases.name_gpt import LAYER_GROUPS, NameGPT
 from lora_teach.config import LoRAConfig
 from lora_teach.live.explore import Explorer, View, explore
 from lora_teach.plots import Still, show
 from lora_teach.plots import targets as plots
 from lora_teach.targets import choose, sizes
-
-CHOICES = {  # label -> target_modules
-    "q and v": ["q_proj", "v_proj"],
-    "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
-    "MLP": ["up_proj", "down_proj"],
-    "all": None,
-}
 
 
 class Targets(View):
@@ -24,7 +18,7 @@ class Targets(View):
 
     def __init__(self, base, guess=None):
         self.guess = guess
-        self.adapted = {label: _layers(base, target_modules) for label, target_modules in CHOICES.items()}
+        self.adapted = {label: _layers(base, target_modules) for label, target_modules in LAYER_GROUPS.items()}
         self.weights = {label: sum(i * o for i, o in layers.values()) for label, layers in self.adapted.items()}
         self.total = sum(parameter.numel() for parameter in base.parameters())
         self.drawn = plots.draw(self.adapted["all"], self.weights, guess is not None)
@@ -62,10 +56,8 @@ class Targets(View):
     @classmethod
     def example(cls, guess=None) -> Explorer:
         """The explorer of notebook 03."""
-        from lora_teach.bases import NameGPT
-
         view = cls(NameGPT(), guess)
-        return explore(view, targets=list(CHOICES), rank=(1, 48, 8), twin=view.twin())
+        return explore(view, targets=list(LAYER_GROUPS), rank=(1, 48, 8), twin=view.twin())
 
 
 def _layers(base, target_modules):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from lora_teach.bases import accuracy, evaluate, gumbel_noise, load_digit_net, load_name_gpt, name_loss, sample_names
-from lora_teach.bases.name_gpt import evaluating
+from lora_teach.bases.name_gpt import LAYER_GROUPS, evaluating
 from lora_teach.datasets import digits, names
 from lora_teach.measure.judging import TEMPERATURE
 from lora_teach.measure.retraining import BATCH_SIZE, digit_batches
@@ -90,12 +90,7 @@ class DigitMaterial(Material):
 class NameMaterial(Material):
     """NameGPT and the names of a language that it doesn't know."""
 
-    layers = {
-        "q and v": ["q_proj", "v_proj"],
-        "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
-        "MLP": ["up_proj", "down_proj"],
-        "all": None,
-    }
+    layers = LAYER_GROUPS
     unit = "nats a letter"
     loss_fn = staticmethod(name_loss)
 

@@ -2,13 +2,14 @@ import pytest
 
 from lora_teach import LoRAModel
 from lora_teach.bases import NameGPT
-from lora_teach.live.targets import CHOICES, Targets
+from lora_teach.bases.name_gpt import LAYER_GROUPS
+from lora_teach.live.targets import Targets
 from tests.live.sweep import sweep
 
 
 def test_sentence_counts_what_the_library_counts():
     for values, sentence in sweep(Targets.example(guess=2)):
-        model = LoRAModel(NameGPT(), rank=values["rank"], target_modules=CHOICES[values["targets"]])
+        model = LoRAModel(NameGPT(), rank=values["rank"], target_modules=LAYER_GROUPS[values["targets"]])
         trainable, layers = model.count()[0], len(model.lora_layers)
         assert f"rank {values['rank']}: {trainable:,} numbers train, beside" in sentence
         weights = sum(model.get_submodule(name).weight.numel() for name in model.lora_layers)

@@ -9,7 +9,7 @@ from torch import nn
 
 from lora_teach import LoRAModel
 from lora_teach.xray import lint
-from tests.method.test_adapters import change_config, change_tensors
+from tests.method.folders import change_config, change_tensors
 from tests.method.toy import awake, bits, fixed, numbers, picture, same_bits, same_picture
 
 peft = pytest.importorskip("peft")

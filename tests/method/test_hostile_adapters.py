@@ -13,8 +13,8 @@ import pytest
 from lora_teach import LoRAModel
 from lora_teach.folder import CONFIG_FILE, WEIGHTS_FILE
 from lora_teach.xray import lint, xray
+from tests.method.folders import adapted, base
 from tests.method.hostile import mutate
-from tests.method.test_adapters import adapted, base
 from tests.method.toy import awake, bits, picture, same_bits, same_picture
 
 resource = pytest.importorskip("resource")  # which Windows lacks

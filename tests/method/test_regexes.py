@@ -6,7 +6,7 @@ import pytest
 
 from lora_teach import LoRAModel, regexes
 from lora_teach.regexes import refuse_slow
-from tests.method.test_adapters import adapted, base, change_config
+from tests.method.folders import adapted, base, change_config
 from tests.method.toy import picture, same_picture
 
 NAMES = [name for name, _ in base().named_modules()]

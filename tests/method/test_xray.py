@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from lora_teach import LoRAModel
 from lora_teach.folder import CONFIG_FILE, WEIGHTS_FILE
 from lora_teach.peft_config import KNOWN
 from lora_teach.xray import lint, xray
-from tests.method.test_adapters import (
+from tests.method.folders import (
     KINDS,
     THEIRS,
     adapted,
@@ -136,18 +135,6 @@ def test_lint_says_where_the_sub_folders_hold_the_adapters(tmp_path):
 
 def test_the_fields_that_peft_knows_are_known():
     assert {field.name for field in dataclasses.fields(peft.LoraConfig)} <= KNOWN
-
-
-@pytest.fixture(scope="module")
-def good_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("good")
-    adapted("saved_head").save_adapter(folder)
-    return folder
-
-
-@pytest.fixture
-def folder(tmp_path, good_folder):
-    return shutil.copytree(good_folder, tmp_path / "adapter")
 
 
 Q0 = "base_model.model.blocks.0.q_proj"
