@@ -1,5 +1,6 @@
 """What holds for every test and every notebook under test."""
 
+import functools
 import os
 
 import pytest
@@ -19,3 +20,25 @@ def pytest_collection_modifyitems(items):
                     f"{item.nodeid}: {name} is a set, whose order differs from process to process, and so would the "
                     "test's name. Write a test of its own, or give the case a name: pytest.param(…, id=…)."
                 )
+
+
+def pytest_runtest_setup(item):
+    """Skip what needs SmolLM2 where it can't be had: tests that are marked so, and notebooks whose code names it."""
+    cells = getattr(item.parent, "nb", {"cells": []})["cells"]  # of nbval's file
+    if item.get_closest_marker("smollm2") or any(
+        cell["cell_type"] == "code" and "smollm2" in cell["source"] for cell in cells
+    ):
+        why = _no_smollm2()
+        if why:
+            pytest.skip(why)
+
+
+@functools.cache
+def _no_smollm2():
+    """Return why SmolLM2 is not here, once it has been tried to fetch it; nothing if it is."""
+    from lora_teach.bases.smollm2 import NotFetched, fetch
+
+    try:
+        fetch(say=lambda line: None)
+    except NotFetched as error:
+        return str(error)

