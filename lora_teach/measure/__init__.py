@@ -3,6 +3,9 @@
 The files that need a base model are imported by name: ``from lora_teach.measure import tuning``.
 """
 
+from lora_teach.measure.counting import lora_parameters
+from lora_teach.measure.flops import count_flops, predict_flops
+from lora_teach.measure.held import measure_memory
 from lora_teach.measure.intruders import (
     Amplification,
     amplification,
@@ -11,6 +14,7 @@ from lora_teach.measure.intruders import (
     random_cosine,
     shrink_intruders,
 )
+from lora_teach.measure.memory import Memory, predict_kept, predict_memory
 from lora_teach.measure.spectrum import (
     effective_rank,
     energy_kept,
@@ -23,7 +27,8 @@ from lora_teach.measure.spectrum import (
 from lora_teach.measure.subspace import random_similarity, similarity_map, subspace_similarity
 
 __all__ = [
-    "Amplification", "amplification", "effective_rank", "energy_kept", "energy_lost", "factors", "intruder_dimensions",
-    "nearest_cosines", "numerical_rank", "random_cosine", "random_similarity", "shrink_intruders", "similarity_map",
-    "spectrum", "subspace_similarity", "truncate",
+    "Amplification", "Memory", "amplification", "count_flops", "effective_rank", "energy_kept", "energy_lost",
+    "factors", "intruder_dimensions", "lora_parameters", "measure_memory", "nearest_cosines", "numerical_rank",
+    "predict_flops", "predict_kept", "predict_memory", "random_cosine", "random_similarity", "shrink_intruders",
+    "similarity_map", "spectrum", "subspace_similarity", "truncate",
 ]  # fmt: skip

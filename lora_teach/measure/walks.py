@@ -1,0 +1,109 @@
+"""The architectures that can be predicted from shapes: each is led through a `Tape` operation by operation.
+
+Read a walk beside the model's own ``forward``: it has the same lines.
+"""
+
+from lora_teach.bases.name_gpt import NameGPT
+from lora_teach.checks import check_count
+from lora_teach.config import LoRAConfig
+from lora_teach.measure.tape import FLOAT, Tape
+from lora_teach.model import LoRAModel
+from lora_teach.targets import choose
+
+LLAMAS = ("LlamaForCausalLM", "Qwen2ForCausalLM")  # of transformers; Qwen2 differs by biases, which keep nothing
+
+
+def walk(model, batch_size, seq_len, *, rank=None, target_modules=None, dtype=None):
+    """Return ``(tape, adapted)``: what a training step of ``model`` keeps and multiplies, and its adapted layers.
+
+    Args:
+        model: A NameGPT or transformers' Llama or Qwen2; only its sizes are read, so it may lie on the meta device.
+        batch_size: Sequences in a batch.
+        seq_len: Tokens in each; none is padding that an attention mask hides.
+        rank: Rank of every adapted layer; None for full fine-tuning.
+        target_modules: As LoRAConfig takes them; None means every linear layer that can be adapted.
+        dtype: Of the weights and of what is computed; None for the model's own.
+
+    Raises:
+        TypeError: A model that no walk is known for, or one that is a LoRAModel already.
+        ValueError: A size out of its range, an attention that keeps other tensors, or an adapter beside another layer.
+    """
+    way = _way(model)
+    check_count("batch_size", batch_size)
+    check_count("seq_len", seq_len)
+    if rank is None and target_modules is not None:
+        raise ValueError(
+            f"target_modules={target_modules!r} without a rank: full fine-tuning adapts none. Give a rank."
+        )
+    dtype = next(model.parameters()).dtype if dtype is None else dtype
+    adapted = {} if rank is None else choose(model, LoRAConfig(rank=rank, target_modules=target_modules)).adapted
+    ranks = None if rank is None else dict.fromkeys(adapted.values(), rank)
+    tape = Tape(batch_size, seq_len, dtype.itemsize, ranks, adapter_itemsize(dtype))
+    way(model, tape)
+    for name, layer in adapted.items():
+        if layer not in tape.met:
+            raise ValueError(
+                f"an adapter beside {name!r}, a {type(layer).__name__}: the rule knows linear layers only."
+            )
+    return tape, adapted
+
+
+def adapter_itemsize(dtype):
+    """Bytes of a number of A and B: float32 over everything but float64."""
+    return max(dtype.itemsize, FLOAT)
+
+
+def _way(model):
+    if isinstance(model, LoRAModel):
+        raise TypeError("the model is a LoRAModel. Give its base, model.base_model, with rank and target_modules.")
+    if isinstance(model, NameGPT):
+        return _name_gpt
+    if any(kind.__name__ in LLAMAS and kind.__module__.startswith("transformers.") for kind in type(model).__mro__):
+        return _llama
+    raise TypeError(
+        f"what a {type(model).__name__} keeps for the backward pass is not known here: the rule holds for NameGPT and "
+        f"transformers' {' and '.join(LLAMAS)}. Measure a step instead: measure_memory(model, batch), "
+        "count_flops(model, batch)."
+    )
+
+
+def _name_gpt(model, tape):
+    if tape.seq > model.position.num_embeddings:
+        raise ValueError(f"seq_len={tape.seq} is longer than the model's {model.position.num_embeddings} positions.")
+    x = tape.embedding(model.embedding.embedding_dim)
+    for block in model.blocks:
+        tape.enter_block(x)
+        attention, mlp = block.attention, block.mlp
+        inner = tape.layer_norm(x)
+        q, k, v = (tape.linear(inner, layer) for layer in (attention.q_proj, attention.k_proj, attention.v_proj))
+        x = tape.add(x, tape.linear(tape.attention(q, k, v, attention.heads), attention.o_proj))
+        inner = tape.layer_norm(x)
+        x = tape.add(x, tape.linear(tape.activation(tape.linear(inner, mlp.up_proj)), mlp.down_proj))
+    tape.leave_blocks()
+    tape.cross_entropy(tape.linear(tape.layer_norm(x), model.head), tape.itemsize)
+
+
+def _llama(model, tape):
+    config = model.config
+    if config._attn_implementation != "sdpa" or config.attention_dropout:
+        raise ValueError(
+            f"attention {config._attn_implementation!r} with dropout {config.attention_dropout:g}: the rule holds for "
+            "'sdpa' without dropout; others keep matrices of (seq, seq). Load the model with "
+            "attn_implementation='sdpa', attention_dropout=0.0."
+        )
+    if config.hidden_act != "silu":
+        raise ValueError(f"hidden_act={config.hidden_act!r}: the rule holds for 'silu'. Measure a step instead.")
+    heads = config.num_attention_heads
+    x = tape.embedding(config.hidden_size)
+    for block in model.model.layers:
+        tape.enter_block(x)
+        attention, mlp = block.self_attn, block.mlp
+        inner = tape.rms_norm(x)
+        q, k, v = (tape.linear(inner, layer) for layer in (attention.q_proj, attention.k_proj, attention.v_proj))
+        q, k = tape.rotate(q, attention.head_dim), tape.rotate(k, attention.head_dim)
+        x = tape.add(x, tape.linear(tape.attention(q, k, v, heads), attention.o_proj))
+        inner = tape.rms_norm(x)
+        gate, up = tape.linear(inner, mlp.gate_proj), tape.linear(inner, mlp.up_proj)
+        x = tape.add(x, tape.linear(tape.times(tape.activation(gate), up), mlp.down_proj))
+    tape.leave_blocks()
+    tape.cross_entropy(tape.linear(tape.rms_norm(x), model.lm_head), FLOAT)  # the logits are cast to float32 first
