@@ -54,7 +54,8 @@ def readable(size):
     """
     for unit, bytes_in in UNITS.items():
         if size >= bytes_in:
-            return f"{size / bytes_in:.3g} {unit}"
+            value = size / bytes_in
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
     return f"{size} B"
 
 
