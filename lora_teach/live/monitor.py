@@ -87,6 +87,8 @@ class Monitor:
             self._first = now, done
             return ""
         began, before = self._first
+        if done == before:  # what was gathered meanwhile is no whole piece
+            return ""
         return f", {_duration((now - began) / (done - before) * (self.planned - done))} left"
 
     def finish(self, gathered: Gathered) -> None:
