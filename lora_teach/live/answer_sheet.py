@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from lora_teach.checks import check_count
 from lora_teach.datasets import appointments
 from lora_teach.live.explore import View, explore
 from lora_teach.live.watching import watch
-from lora_teach.measure.answer_sheet import COLUMNS, Sheet, exam_steps
+from lora_teach.measure.answer_sheet import COLUMNS, Sheet, exam_steps, stored
 from lora_teach.measure.results import load_result
 from lora_teach.plots import answer_sheet as plots
 from lora_teach.plots import show
@@ -158,12 +156,6 @@ class AnswerSheets(View):
 
 def _questions(exam):
     return [appointment.sentence for appointment in exam], [appointment.seen for appointment in exam]
-
-
-def stored(exam, kept: Mapping) -> Sheet:
-    """Return a sheet of ``data/answer_sheet.json``."""
-    marks = np.array([[mark == "1" for mark in row] for row in kept["marks"]], dtype=bool)
-    return Sheet(exam, kept["answers"], marks, kept["seconds"])
 
 
 def _told(step: int, sheet: Sheet) -> str:

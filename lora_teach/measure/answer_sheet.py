@@ -70,6 +70,12 @@ def grade_sheet(exam: Sequence[Appointment], answers: Sequence[str], seconds=Non
     return Sheet(exam, list(answers), marks, seconds)
 
 
+def stored(exam, kept: Mapping) -> Sheet:
+    """Return a sheet of ``data/answer_sheet.json``."""
+    marks = np.array([[mark == "1" for mark in row] for row in kept["marks"]], dtype=bool)
+    return Sheet(exam, kept["answers"], marks, kept["seconds"])
+
+
 def bare(appointment: Appointment) -> list[dict]:
     """Return the question as the training examples put it."""
     return appointments.example(appointment)[:1]
