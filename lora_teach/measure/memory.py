@@ -72,10 +72,10 @@ def predict_memory(
 ):
     """Predict what a training step holds, from shapes alone; nothing runs.
 
-    The rule, operation by operation, is in `lora_teach.measure.tape`. It holds for NameGPT and transformers' Llama and
-    Qwen2 (so SmolLM2) with PyTorch's fused attention ("sdpa"), a plain LoRA without dropout, and batches that no
-    attention mask pads. Kernels' working space and what lives for one operation only is not in it: the logits' own
-    gradient, say, which for a moment is as large as the log-probabilities.
+    The rule, operation by operation, is in `lora_teach.measure.tape`. It holds for NameGPT and transformers' Llama (so
+    SmolLM2), Qwen2 and OPT (so GPT-3's sizes) with PyTorch's fused attention ("sdpa"), a plain LoRA, no dropout, and
+    batches that no attention mask pads. Kernels' working space and what lives for one operation only is not in it: the
+    logits' own gradient, say, which for a moment is as large as the log-probabilities.
 
     Args:
         model: The base; on ``torch.device("meta")`` one of any size costs nothing.

@@ -7,7 +7,7 @@ and no tensor is made. An operation keeps what its derivative is written in, and
     LoRA beside it  h = x A, h B   dL/dA needs x too, dL/dB needs h: rank numbers a token
     norm            its input, one or two statistics a token; the normalised input if its own weight trains
     attention       q, k, v, the output, and one number a row of the softmax; never the (seq, seq) matrix
-    SiLU, GELU      its input; a product of two keeps both
+    SiLU, GELU      its input; ReLU its output; a product of two keeps both
     cross entropy   the log-probabilities of the whole vocabulary, for every token
 """
 
@@ -94,10 +94,10 @@ class Tape:
 
     # The operations: each takes and returns Values.
 
-    def embedding(self, width):
+    def embedding(self, width, of="tokens"):
         """Look up one row for each token; the gradient of the table needs to know which."""
         if self.trains:
-            self.keep("tokens", "indices", self.tokens * INDEX)
+            self.keep("tokens", f"indices of {of}", self.tokens * INDEX)
         return Value(width, self.itemsize, self.trains)
 
     def linear(self, x, layer):
@@ -159,11 +159,20 @@ class Tape:
             self.parts[-1].products.append(Product(0, size, 0))
         return out
 
-    def activation(self, x):
-        """GELU or SiLU: keeps its input."""
+    def gelu(self, x):
+        """GELU keeps its input, and so does SiLU."""
         if x.gradient:
             self.keep("activation functions", x)
         return Value(x.width, x.itemsize, x.gradient)
+
+    silu = gelu
+
+    def relu(self, x):
+        """ReLU keeps its output, which the layer after it may keep too."""
+        out = Value(x.width, x.itemsize, x.gradient)
+        if x.gradient:
+            self.keep("activation functions", out)
+        return out
 
     def times(self, left, right):
         """Multiply number by number: the gradient of each side needs the other."""

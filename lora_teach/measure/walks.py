@@ -10,14 +10,14 @@ from lora_teach.measure.tape import FLOAT, Tape
 from lora_teach.model import LoRAModel
 from lora_teach.targets import choose
 
-LLAMAS = ("LlamaForCausalLM", "Qwen2ForCausalLM")  # of transformers; Qwen2 differs by biases, which keep nothing
+KNOWN = "NameGPT and transformers' Llama, Qwen2 and OPT"
 
 
 def walk(model, batch_size, seq_len, *, rank=None, target_modules=None, dtype=None):
     """Return ``(tape, adapted)``: what a training step of ``model`` keeps and multiplies, and its adapted layers.
 
     Args:
-        model: A NameGPT or transformers' Llama or Qwen2; only its sizes are read, so it may lie on the meta device.
+        model: A NameGPT, or transformers' Llama, Qwen2 or OPT. Only sizes are read: it may lie on the meta device.
         batch_size: Sequences in a batch.
         seq_len: Tokens in each; none is padding that an attention mask hides.
         rank: Rank of every adapted layer; None for full fine-tuning.
@@ -58,13 +58,27 @@ def _way(model):
         raise TypeError("the model is a LoRAModel. Give its base, model.base_model, with rank and target_modules.")
     if isinstance(model, NameGPT):
         return _name_gpt
-    if any(kind.__name__ in LLAMAS and kind.__module__.startswith("transformers.") for kind in type(model).__mro__):
-        return _llama
+    for kind in type(model).__mro__:  # by name, so that transformers need not be imported
+        if kind.__name__ in WAYS and kind.__module__.startswith("transformers."):
+            return WAYS[kind.__name__]
     raise TypeError(
-        f"what a {type(model).__name__} keeps for the backward pass is not known here: the rule holds for NameGPT and "
-        f"transformers' {' and '.join(LLAMAS)}. Measure a step instead: measure_memory(model, batch), "
+        f"what a {type(model).__name__} keeps for the backward pass is not known here: the rule holds for {KNOWN} "
+        "with their head (…ForCausalLM). Measure a step instead: measure_memory(model, batch), "
         "count_flops(model, batch)."
     )
+
+
+def _check(model, act, dropouts):
+    config = model.config
+    dropout = max(getattr(config, name) for name in dropouts) if model.training else 0.0
+    if config._attn_implementation != "sdpa" or dropout:
+        raise ValueError(
+            f"attention {config._attn_implementation!r}, dropout {dropout:g}: the rule holds for 'sdpa' without "
+            "dropout, and others keep more: masks, or matrices of (seq, seq). Build the model with "
+            f"attn_implementation='sdpa', {', '.join(f'{name}=0.0' for name in dropouts)}."
+        )
+    if act not in ("silu", "relu"):
+        raise ValueError(f"an MLP with {act!r}: the rule knows 'silu' for Llama and 'relu' for OPT. Measure a step.")
 
 
 def _name_gpt(model, tape):
@@ -78,22 +92,14 @@ def _name_gpt(model, tape):
         q, k, v = (tape.linear(inner, layer) for layer in (attention.q_proj, attention.k_proj, attention.v_proj))
         x = tape.add(x, tape.linear(tape.attention(q, k, v, attention.heads), attention.o_proj))
         inner = tape.layer_norm(x)
-        x = tape.add(x, tape.linear(tape.activation(tape.linear(inner, mlp.up_proj)), mlp.down_proj))
+        x = tape.add(x, tape.linear(tape.gelu(tape.linear(inner, mlp.up_proj)), mlp.down_proj))
     tape.leave_blocks()
     tape.cross_entropy(tape.linear(tape.layer_norm(x), model.head), tape.itemsize)
 
 
 def _llama(model, tape):
     config = model.config
-    if config._attn_implementation != "sdpa" or config.attention_dropout:
-        raise ValueError(
-            f"attention {config._attn_implementation!r} with dropout {config.attention_dropout:g}: the rule holds for "
-            "'sdpa' without dropout; others keep matrices of (seq, seq). Load the model with "
-            "attn_implementation='sdpa', attention_dropout=0.0."
-        )
-    if config.hidden_act != "silu":
-        raise ValueError(f"hidden_act={config.hidden_act!r}: the rule holds for 'silu'. Measure a step instead.")
-    heads = config.num_attention_heads
+    _check(model, config.hidden_act, ["attention_dropout"])
     x = tape.embedding(config.hidden_size)
     for block in model.model.layers:
         tape.enter_block(x)
@@ -101,9 +107,29 @@ def _llama(model, tape):
         inner = tape.rms_norm(x)
         q, k, v = (tape.linear(inner, layer) for layer in (attention.q_proj, attention.k_proj, attention.v_proj))
         q, k = tape.rotate(q, attention.head_dim), tape.rotate(k, attention.head_dim)
-        x = tape.add(x, tape.linear(tape.attention(q, k, v, heads), attention.o_proj))
+        x = tape.add(x, tape.linear(tape.attention(q, k, v, config.num_attention_heads), attention.o_proj))
         inner = tape.rms_norm(x)
         gate, up = tape.linear(inner, mlp.gate_proj), tape.linear(inner, mlp.up_proj)
-        x = tape.add(x, tape.linear(tape.times(tape.activation(gate), up), mlp.down_proj))
+        x = tape.add(x, tape.linear(tape.times(tape.silu(gate), up), mlp.down_proj))
     tape.leave_blocks()
     tape.cross_entropy(tape.linear(tape.rms_norm(x), model.lm_head), FLOAT)  # the logits are cast to float32 first
+
+
+def _opt(model, tape):
+    config, decoder = model.config, model.model.decoder
+    _check(model, config.activation_function, ["dropout", "attention_dropout"])
+    if decoder.project_in is not None or not config.do_layer_norm_before:
+        raise ValueError("an OPT that projects its embedding or norms after its layers (350M): the rule doesn't hold.")
+    x = tape.add(tape.embedding(config.hidden_size), tape.embedding(config.hidden_size, "positions"))
+    for block in decoder.layers:
+        tape.enter_block(x)
+        attention = block.self_attn
+        inner = tape.layer_norm(x)
+        q, k, v = (tape.linear(inner, layer) for layer in (attention.q_proj, attention.k_proj, attention.v_proj))
+        x = tape.add(x, tape.linear(tape.attention(q, k, v, config.num_attention_heads), attention.out_proj))
+        x = tape.add(x, tape.linear(tape.relu(tape.linear(tape.layer_norm(x), block.fc1)), block.fc2))
+    tape.leave_blocks()
+    tape.cross_entropy(tape.linear(tape.layer_norm(x), model.lm_head), FLOAT)
+
+
+WAYS = {"LlamaForCausalLM": _llama, "Qwen2ForCausalLM": _llama, "OPTForCausalLM": _opt}  # Qwen2 has biases besides

@@ -66,6 +66,24 @@ def test_qwen2_keeps_what_llama_keeps():
     assert predicted.activations == pytest.approx(measured.activations, rel=0.01)
 
 
+@pytest.mark.parametrize("options", SETTINGS.values(), ids=list(SETTINGS))
+def test_opt_holds_what_was_predicted(options):
+    base = opt()
+    predicted = predict_memory(base, 3, 20, **options)
+    adapted = {key: value for key, value in options.items() if key != "checkpointing"}
+    batch, _ = random_batch(base, 3, 20)
+    model = LoRAModel(base, **adapted) if adapted else base
+    measured = measure_memory(model, batch, checkpointing="checkpointing" in options)
+    assert [getattr(predicted, field) for field in EXACT] == [getattr(measured, field) for field in EXACT]
+    assert predicted.activations == pytest.approx(measured.activations, rel=0.01)
+
+
+def opt(**changes):
+    sizes = {"vocab_size": 100, "hidden_size": 48, "word_embed_proj_dim": 48, "ffn_dim": 80, "num_hidden_layers": 3}
+    sizes |= {"num_attention_heads": 4, "max_position_embeddings": 64, "dropout": 0.0}
+    return transformers.OPTForCausalLM(transformers.OPTConfig(**sizes | changes))
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "momentum", "sgd"])
 def test_each_optimisers_state_is_exact(optimizer):
     base = new_base("tiny Llama")
@@ -238,7 +256,7 @@ def test_the_total_is_the_sum_and_prints_as_a_table():
 
 def test_what_no_rule_is_known_for_is_an_error():
     base = new_base("tiny Llama")
-    with pytest.raises(TypeError, match="what a Sequential keeps.*NameGPT and .*Llama.*measure_memory"):
+    with pytest.raises(TypeError, match="what a Sequential keeps.*NameGPT and .*Llama.*OPT.*measure_memory"):
         predict_memory(nn.Sequential(nn.Linear(3, 3)), 1, 1)
     with pytest.raises(TypeError, match="is a LoRAModel. Give its base"):
         predict_memory(LoRAModel(NameGPT()), 1, 1)
@@ -252,7 +270,12 @@ def test_what_no_rule_is_known_for_is_an_error():
         predict_memory(base, 1, 1, optimizer="lion")
     with pytest.raises(ValueError, match="batch_size"):
         predict_memory(base, 0, 1)
+    with pytest.raises(ValueError, match="dropout 0.1: .*dropout=0.0, attention_dropout=0.0"):
+        predict_memory(opt(dropout=0.1).train(), 1, 4)
+    assert predict_memory(opt(dropout=0.1).eval(), 1, 4) == predict_memory(opt(), 1, 4)
+    with pytest.raises(ValueError, match="350M"):
+        predict_memory(opt(do_layer_norm_before=False), 1, 4)
     for change in ({"attn_implementation": "eager"}, {"attention_dropout": 0.1}, {"hidden_act": "gelu"}):
         config = transformers.LlamaConfig(**base.config.to_diff_dict() | change)
         with pytest.raises(ValueError, match="eager|dropout 0.1|gelu"):
-            predict_memory(transformers.LlamaForCausalLM(config), 1, 4)
+            predict_memory(transformers.LlamaForCausalLM(config).train(), 1, 4)
