@@ -34,7 +34,7 @@ def test_pytest_skips_what_needs_smollm2_and_says_why_in_one_sentence(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "import pytest\n\n\n@pytest.mark.smollm2\ndef test_needs_it():\n    raise AssertionError\n", encoding="utf-8"
     )
-    command = [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-p", "conftest", "-n0", "-rs", str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-p", "conftest", "-n0", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
     assert "1 passed, 3 skipped" in done.stdout
