@@ -1,28 +1,23 @@
 """Angle: digits that the base misreads, and a LoRA that is trained anew at every move of rank, angle or alpha."""
 
 from functools import lru_cache
+from statistics import mean
 from typing import NamedTuple
 
 import torch
 
 from lora_teach.bases import accuracy, load_digit_net
-from lora_teach.datasets import digits
-from lora_teach.datasets.digits import SIDE, Digits
+from lora_teach.datasets.digits import SIDE
 from lora_teach.live.explore import Explorer, View, explore
-from lora_teach.measure.retraining import LR, STEPS, retrain
+from lora_teach.measure.angle import changed, retrain_at
+from lora_teach.measure.results import load_result
+from lora_teach.measure.retraining import STEPS
 from lora_teach.plots import Still, show
 from lora_teach.plots import angle as plots
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 SAMPLES = 6  # digits that are shown
-FULL_LR = 0.005  # full fine-tuning's own: in the flat bottom of its valley on turned digits and on black paper
 GUESSED = (30, 8.0, "white")  # angle, alpha and paper that the guess for rank 1 is about
-TASKS = {  # of the small multiples: angle, paper, and lengths of the runs
-    "Turned by 30°": (30, "white", (STEPS,)),
-    "Turned by 90°": (90, "white", (STEPS,)),
-    "On black paper": (0, "black", (STEPS, 5 * STEPS)),
-}
-TWIN_RANKS = (1, 4, 16)
 
 
 class Result(NamedTuple):
@@ -70,7 +65,7 @@ class Angle(View):
             losses={"lora": lora.loss, "full": full.loss},
             accuracies={"base": base, "lora": lora.accuracy, "full": full.accuracy},
             rank=rank,
-            earlier=[(past[0], self.run(*past).loss, self.run(*past).accuracy) for past in self.earlier],
+            earlier=[(past[0], self.run(*past).loss, self.run(*past).accuracy) for past in self._beside(place)],
             guessed=guessed,
         )
         where = f"{angle}°" + (" on black paper" if paper == "black" else "")
@@ -85,9 +80,13 @@ class Angle(View):
     def _remember(self, place) -> None:
         """Make the place that was left the newest of the earlier ones; each stands there once."""
         if self.place not in (None, place):
-            others = [past for past in self.earlier if past not in (place, self.place)]
-            self.earlier = [self.place, *others][: plots.GHOSTS]
+            self.earlier = [self.place, *(past for past in self.earlier if past != self.place)]
         self.place = place
+
+    def _beside(self, place) -> list:
+        """The newest earlier places of the same digits: another task's marks mean nothing beside this one's lines."""
+        same = [past for past in self.earlier if past != place and past[2:4] == place[2:4]]
+        return same[: plots.GHOSTS]
 
     def _task(self, angle, paper):
         """Return the changed digits, the base's accuracy on the test ones, and how it reads the samples."""
@@ -97,24 +96,28 @@ class Angle(View):
     def _run(self, rank, alpha, angle, paper, steps) -> Result:
         """Train LoRA at this place; rank None means full fine-tuning."""
         split = self.task(angle, paper)[0]
-        how = {"lr": FULL_LR} if rank is None else {"lr": LR, "alpha": alpha}
-        run = retrain(split, rank, steps=steps, seed=self.seed, base=self.base, **how)
+        run = retrain_at(split, rank, alpha, steps=steps, seed=self.seed, base=self.base)
         numbers = sum(parameter.numel() for parameter in run.model.parameters() if parameter.requires_grad)
         return Result(run.loss, run.accuracy, _reads(run.model, split), numbers, run.blew_up)
 
     def twin(self) -> Still:
-        """Return three tasks side by side: loss by step and accuracy of three ranks and full fine-tuning."""
+        """Return three tasks side by side: loss by step and accuracy of three ranks and full fine-tuning.
+
+        They were trained before, by the command that ``data/angle.json`` names, with three seeds.
+        """
+        result = load_result("angle")
+        settings = result["settings"]
         tasks = {}
-        for title, (angle, paper, lengths) in TASKS.items():
-            split, base, _ = self.task(angle, paper)
-            runs = {
-                rank: [self.run(rank, rank and GUESSED[1], angle, paper, steps) for steps in lengths]
-                for rank in (*TWIN_RANKS, None)
+        for title, found in result["results"].items():
+            angle, paper, _ = settings["tasks"][title]
+            entries = {
+                rank: found["contenders"]["full" if rank is None else str(rank)] for rank in _contenders(settings)
             }
-            losses = {rank: results[-1].loss for rank, results in runs.items()}
-            accuracies = {rank: [result.accuracy for result in results] for rank, results in runs.items()}
-            tasks[title] = _pictures(split), base, losses, accuracies
-        return show(plots.draw_tasks(tasks, TWIN_RANKS, self.guess), _lesson(tasks))
+            losses = {rank: entry["losses"] for rank, entry in entries.items()}
+            accuracies = {rank: [mean(seeds) for seeds in entry["accuracies"]] for rank, entry in entries.items()}
+            tasks[title] = _pictures(changed(angle, paper)), found["base"], losses, accuracies
+        made = plots.draw_tasks(tasks, settings["ranks"], self.guess, settings["block"])
+        return show(made, _lesson(tasks, settings))
 
     @classmethod
     def example(cls, guess=None) -> Explorer:
@@ -126,12 +129,9 @@ class Angle(View):
         )  # fmt: skip
 
 
-def changed(angle, paper="white") -> Digits:
-    """Return the digits turned by ``angle`` degrees, as ink on white paper or inverted, on black paper."""
-    if paper not in ("white", "black"):
-        raise ValueError(f"paper={paper!r} is not among white and black.")
-    split = digits.rotated(angle)
-    return split if paper == "white" else Digits(*((1 - x, y) for x, y in split))
+def _contenders(settings) -> list:
+    """The ranks of the small multiples, and None for full fine-tuning."""
+    return [*settings["ranks"], None]
 
 
 def _pictures(split):
@@ -144,19 +144,20 @@ def _reads(model, split) -> list[int]:
         return model(split.test[0][:SAMPLES]).argmax(-1).tolist()
 
 
-def _lesson(tasks) -> str:
+def _lesson(tasks, settings) -> str:
     """The accuracies of the small multiples, each task in a sentence."""
     said = []
     for title, (_, base, _, accuracies) in tasks.items():
         short, *longer = zip(*accuracies.values(), strict=True)  # one share for each contender
+        first, *others = settings["tasks"][title][2]
         listed = f"{title}: {_percents(base, *short)}"
-        for steps, shares in zip(TASKS[title][2][1:], longer, strict=True):
+        for steps, shares in zip(others, longer, strict=True):
             listed += f", after {steps:,} steps {_percents(*shares)}"
         said.append(f"{listed}.")
-    ranks = ", ".join(map(str, TWIN_RANKS[:-1])) + f" and {TWIN_RANKS[-1]}"
+    ranks = ", ".join(map(str, settings["ranks"][:-1])) + f" and {settings['ranks'][-1]}"
     return (
-        f"Test digits read right before, then after {STEPS} steps with LoRA of rank {ranks} and with full fine-tuning. "
-        + " ".join(said)
+        f"Test digits read right before, then after {first} steps with LoRA of rank {ranks} and with full fine-tuning "
+        f"(means of {len(settings['seeds'])} seeds). " + " ".join(said)
     )
 
 

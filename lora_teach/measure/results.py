@@ -6,6 +6,7 @@ came out.
 
 import json
 import platform
+import re
 
 import torch
 
@@ -16,6 +17,7 @@ RESULTS = {
     "cut_or_train": "python data/make_cut_or_train.py",
     "turn_it_down": "python data/make_turn_it_down.py",
     "ranks": "python data/make_ranks.py",
+    "angle": "python data/make_angle.py",
 }
 
 
@@ -31,8 +33,11 @@ def load_result(name):
     return json.loads(shipped_file(f"{name}.json", RESULTS[name]).read_text(encoding="utf-8"))
 
 
-def write_result(path, name, settings, results, seconds, unit="nats a letter"):
-    """Write an experiment as ``load_result`` reads it; ``seconds`` is how long it took, ``unit`` the results'."""
+def write_result(path, name, settings, results, seconds, unit="nats a letter", flat=False):
+    """Write an experiment as ``load_result`` reads it; ``seconds`` is how long it took, ``unit`` the results'.
+
+    With ``flat`` each list of numbers stands on one line: for experiments with many of them.
+    """
     whole = {
         "command": RESULTS[name],
         "settings": settings,
@@ -41,7 +46,10 @@ def write_result(path, name, settings, results, seconds, unit="nats a letter"):
         "seconds": round(seconds),
         "results": _rounded(results),
     }
-    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+    text = json.dumps(whole, indent=1, ensure_ascii=False)
+    if flat:
+        text = re.sub(r"\[[^][{}\"]*\]", lambda found: " ".join(found[0].split()), text)
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def _rounded(value):

@@ -98,15 +98,16 @@ def draw(digits: int, ranks: Sequence[int], steps: int, guess: float | None = No
 
 
 @styled
-def draw_tasks(tasks: Mapping, ranks: Sequence[int], guess: float | None = None):
+def draw_tasks(tasks: Mapping, ranks: Sequence[int], guess: float | None = None, block: int = 1):
     """Small multiples for a page whose sliders don't move: a column for each task; returns the figure.
 
     Args:
         tasks: ``{title: (tiles, base, losses, accuracies)}``: the digits, ``(digits, 8, 8)``; the base's accuracy; by
-            contender (a rank, or None for full fine-tuning) the loss at each step of its longest run, and the share of
-            test digits that are read after each of its runs, the longest last.
+            contender (a rank, or None for full fine-tuning) the loss over its longest run, and the share of test
+            digits that are read after each of its runs, the longest last.
         ranks: Those trained, three.
         guess: The learner's accuracy for the first rank at the first task, in %.
+        block: Each of the losses is the mean of so many steps.
     """
     made = figure(12, 5.6)
     grid = panels(made, rows=3, columns=len(tasks), height_ratios=[0.36, 1.25, 1.1], squeeze=False)
@@ -118,8 +119,8 @@ def draw_tasks(tasks: Mapping, ranks: Sequence[int], guess: float | None = None)
         top.set_title(title)
         for one, role in roles.items():
             (curve,) = middle.plot([], [], **line(role, marker="", label=_name(one)))
-            _draw_loss(curve, losses[one])
-        _loss_axes(middle, max(map(len, losses.values())))
+            curve.set_data([block * (number + 0.5) for number in range(len(losses[one]))], losses[one])
+        _loss_axes(middle, block * max(map(len, losses.values())))
         places = range(1 + len(contenders))
         shares = [[base], *(accuracies[one] for one in contenders)]
         for place, role, share in zip(places, ("base", *roles.values()), shares, strict=True):

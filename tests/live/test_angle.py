@@ -7,9 +7,11 @@ import torch
 
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
-from lora_teach.live import angle as live
 from lora_teach.live import explore
-from lora_teach.live.angle import FULL_LR, SAMPLES, Angle, changed
+from lora_teach.live.angle import SAMPLES, Angle
+from lora_teach.measure import angle as measure
+from lora_teach.measure.angle import FULL_LR, TASKS, changed, task_results
+from lora_teach.measure.results import load_result
 from lora_teach.measure.retraining import Retrained, retrain
 from lora_teach.measure.spectrum import truncate
 from lora_teach.plots.angle import GHOSTS
@@ -26,12 +28,12 @@ def trained(monkeypatch):
         calls.append((rank, options.get("alpha")))
         return Retrained(load_digit_net(), [2.0, 1.0, 0.01 * len(calls)], len(calls) / 100, False)
 
-    monkeypatch.setattr(live, "retrain", quick)
+    monkeypatch.setattr(measure, "retrain", quick)
     return calls
 
 
 def explorer(guess=None):
-    """As in the notebook, without the small multiples, which train twenty times."""
+    """As in the notebook, without the small multiples."""
     sliders = {"rank": ([1, 2, 4, 8, 16, 32, 64], 4), "angle": (0, 180, 30, 10)}
     return explore(Angle(guess), **sliders, alpha=(["2", "8", "32"], "8"), paper=["white", "black"])
 
@@ -101,6 +103,31 @@ def test_earlier_moves_stay_as_ghosts_the_newest_six_each_once(trained):
     assert ends(drawn.dots["ghost"]) == before
 
 
+def test_marks_of_other_digits_do_not_stay_beside_these_lines(trained):
+    made = explorer()
+    dots, ghosts = made.view.drawn.dots["ghost"], made.view.drawn.ghosts
+    for rank in (1, 8):
+        made.move(rank=rank)
+    assert [rank for rank, _ in ends(dots)] == [1, 4]
+    for other in ({"angle": 60}, {"paper": "black"}):
+        made.move(**other)
+        assert not ends(dots) and not any(map(ends, ghosts))
+    made.move(rank=2)
+    assert [rank for rank, _ in ends(dots)] == [8]  # on black paper, at 60°
+    made.move(rank=4, angle=30, paper="white")
+    assert [rank for rank, _ in ends(dots)] == [8, 1]  # back again, so are the marks
+    made.move(alpha="32")
+    assert [rank for rank, _ in ends(dots)] == [4, 8, 1]  # another alpha is the same task
+
+
+def test_the_small_multiples_train_nothing_and_a_move_does(trained):
+    view = Angle()
+    view.twin()
+    assert trained == []
+    view(rank=4, angle=30)
+    assert trained == [(4, 8.0), (None, None)]
+
+
 def test_the_guess_is_shown_at_30_degrees_and_said_at_rank_1(trained):
     made = explorer(guess=60)
     mark = made.view.drawn.guess
@@ -114,7 +141,7 @@ def test_the_guess_is_shown_at_30_degrees_and_said_at_rank_1(trained):
 
 
 def test_a_run_that_blew_up_says_so(monkeypatch):
-    monkeypatch.setattr(live, "retrain", lambda *a, **b: Retrained(load_digit_net(), [2.0, 9.0], 0.1, True))
+    monkeypatch.setattr(measure, "retrain", lambda *a, **b: Retrained(load_digit_net(), [2.0, 9.0], 0.1, True))
     assert "30°: it blew up after step 2, and 10 % of the test digits are read right" in Angle()(rank=4, angle=30)
 
 
@@ -143,8 +170,38 @@ def test_the_small_multiples_carry_the_lesson():
     assert quarter[1] + 5 < turned[1]  # rank 1 does less for a quarter turn
     assert max(black[1:4]) < 50 < 80 < black[4]
     assert longer[0] < 50 < 70 < min(longer[1:])
+
+
+def test_a_longer_run_begins_as_the_short_one():
+    view = Angle()
     short, long = (view.run(4, 8.0, 0, "black", steps).loss for steps in (200, 1000))
     assert long[:200] == short and len(long) == 1000  # one run, looked at twice
+
+
+@pytest.mark.parametrize("title", ["Turned by 30°", "Turned by 90°"])
+def test_what_the_small_multiples_show_is_what_a_slider_trains(title):
+    """The file's numbers and those of this machine: a few of the 300 test digits may fall on another side."""
+    result = load_result("angle")
+    settings, found = result["settings"], result["results"][title]
+    angle, paper, lengths = TASKS[title]
+    assert settings["tasks"][title] == [angle, paper, list(lengths)]
+    view = Angle(seed=settings["seeds"][1])
+    for rank in (1, None):
+        run = view.run(rank, rank and settings["alpha"], angle, paper, lengths[-1])
+        kept = found["contenders"]["full" if rank is None else str(rank)]
+        assert run.accuracy == pytest.approx(kept["accuracies"][-1][1], abs=0.03)
+
+
+def test_a_tasks_results_are_means_of_blocks_and_a_share_a_seed():
+    found = task_results(30, "white", (10, 20), seeds=(0, 1), ranks=(2,))
+    split = digits.rotated(30)
+    runs = [retrain(split, 2, alpha=8, steps=20, seed=seed) for seed in (0, 1)]
+    entry = found["contenders"]["2"]
+    assert list(found["contenders"]) == ["2", "full"]
+    assert found["base"] == accuracy(load_digit_net(), *split.test)
+    assert entry["accuracies"][1] == [run.accuracy for run in runs] and len(entry["accuracies"]) == 2
+    assert entry["losses"][1] == pytest.approx(sum(sum(run.loss[10:]) for run in runs) / 20)
+    assert found["contenders"]["full"]["accuracies"][0][0] == retrain(split, lr=FULL_LR, steps=10).accuracy
 
 
 @pytest.mark.parametrize("seed", [1, 2])

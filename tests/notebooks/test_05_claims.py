@@ -12,7 +12,7 @@ from lora_teach import LoRALayer
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.exercises import check_learnable_scaling, check_same_factor
-from lora_teach.live.angle import FULL_LR
+from lora_teach.measure.angle import FULL_LR
 from lora_teach.measure.knobs import train_knobs
 from lora_teach.measure.ranks import gain_lines
 from lora_teach.measure.results import load_result

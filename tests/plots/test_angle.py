@@ -66,8 +66,9 @@ def test_the_small_multiples_fill_the_last_run_and_leave_shorter_ones_hollow():
     accuracies = {1: [0.1, 0.3], 2: [0.2, 0.4], 4: [0.6, 0.9], None: [0.8, 0.95]}
     tasks = {"first": (TILES, 0.05, losses, {one: shares[-1:] for one, shares in accuracies.items()})}
     tasks["second"] = TILES, 0.05, losses, accuracies
-    made = angle.draw_tasks(tasks, [1, 2, 4], guess=60)
+    made = angle.draw_tasks(tasks, [1, 2, 4], guess=60, block=5)
     settle(made)
+    assert [x for x, _ in ends(made.axes[2].lines[0])][:3] == [2.5, 7.5, 12.5]  # the middles of the blocks
     first, second = made.axes[4], made.axes[5]
     marks = [(ends(line)[0], line.get_fillstyle()) for line in second.lines if len(line.get_xdata()) == 1]
     assert marks == [([0, 5], "full")] + [
@@ -78,7 +79,7 @@ def test_the_small_multiples_fill_the_last_run_and_leave_shorter_ones_hollow():
     numbers = [text.get_text() for text in second.texts]
     assert numbers[:5] == ["5 %", "30 %", "40 %", "90 %", "95 %"] and numbers[-1].startswith("hollow")
     assert [text.get_text() for text in first.texts][-1] == "your guess"
-    assert made.axes[3].get_xlim() == (0, 40)
+    assert made.axes[3].get_xlim() == (0, 200)
     assert [axes.get_ylabel() for axes in made.axes[2:4]] == ["loss (nats a digit)", ""]
 
 
