@@ -1,0 +1,110 @@
+"""Predicted memory beside what CUDA's allocator says, in one table; needs a CUDA device and no network.
+
+    python tests/benchmarks/memory_cuda.py [--out FILE] [--quick]
+
+Random models of SmolLM2-135M's and Llama-3.2-1B's sizes in bfloat16, the first in float32 too, at several batches.
+Columns: activations, predicted and as the forward left them allocated; the sum of weights, adapters, gradients,
+optimiser state and activations, predicted; the allocator's peak with gradients from an earlier batch, and without.
+With checkpointing, predicted activations are those of the worst moment, measured ones those at the forward's end.
+"""
+
+import argparse
+import gc
+import json
+import platform
+import warnings
+from pathlib import Path
+
+import torch
+import transformers
+
+from lora_teach import LoRAModel
+from lora_teach.measure.allocator import measure_cuda_memory
+from lora_teach.measure.costs import SETTINGS, random_batch
+from lora_teach.measure.memory import predict_kept, predict_memory, readable
+
+SIZES = {
+    "SmolLM2-135M": dict(
+        vocab_size=49_152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
+        num_key_value_heads=3, tie_word_embeddings=True, max_position_embeddings=8192,
+    ),
+    "Llama-3.2-1B": dict(
+        vocab_size=128_256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
+        num_key_value_heads=8, tie_word_embeddings=True, max_position_embeddings=8192,
+    ),
+}  # fmt: skip
+CASES = [  # model, dtype, batches
+    ("SmolLM2-135M", torch.float32, ((4, 256),)),
+    ("SmolLM2-135M", torch.bfloat16, ((1, 128), (8, 512), (32, 1024))),
+    ("Llama-3.2-1B", torch.bfloat16, ((1, 512), (8, 1024), (4, 4096))),
+]
+
+
+def row(name, dtype, batch_size, seq_len, setting):
+    """Run one case; return what was predicted and what was measured, in bytes."""
+    options = dict(SETTINGS[setting])
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES[name])).to(dtype)
+    predicted = predict_memory(base, batch_size, seq_len, **options)
+    kinds = predict_kept(base, batch_size, seq_len, **options)
+    batch, loss_fn = random_batch(base, batch_size, seq_len)
+    checkpointing = options.pop("checkpointing", False)
+    model = LoRAModel(base, **options) if options else base
+    found = measure_cuda_memory(model, batch, loss_fn, checkpointing=checkpointing)
+    return {
+        "model": name, "dtype": str(dtype).removeprefix("torch."), "batch": batch_size, "seq": seq_len,
+        "setting": setting, "predicted": vars(predicted), "predicted_total": predicted.total,
+        "predicted_kinds": kinds, "measured": vars(found.memory), "peak": found.peak, "peak_fresh": found.peak_fresh,
+        "reserved": found.reserved,
+    }  # fmt: skip
+
+
+def main():
+    """Print the table; write it as JSON where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="also write the rows as JSON")
+    parser.add_argument("--quick", action="store_true", help="the smallest batch of each model only")
+    chosen = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("there is no CUDA device here")
+    warnings.simplefilter("ignore")
+    device = torch.cuda.get_device_name()
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {device}")
+    print(
+        f"{'model':13} {'dtype':9} {'batch':>10}  {'setting':28} {'act. pred.':>10} {'measured':>9} {'ratio':>6} "
+        f"{'sum pred.':>10} {'peak':>9} {'ratio':>6} {'fresh':>9}"
+    )
+    rows = []
+    for name, dtype, batches in CASES:
+        for batch_size, seq_len in batches[:1] if chosen.quick else batches:
+            for setting in SETTINGS:
+                try:
+                    one = row(name, dtype, batch_size, seq_len, setting)
+                except torch.cuda.OutOfMemoryError:
+                    print(f"{name:13} {batch_size:>4} × {seq_len:<5} {setting}: out of memory")
+                    continue
+                finally:
+                    gc.collect()
+                    torch.cuda.empty_cache()
+                rows.append(one)
+                acts, kept = one["predicted"]["activations"], one["measured"]["activations"]
+                wrong = [
+                    field
+                    for field in ("weights", "adapters", "gradients", "optimiser")
+                    if one["predicted"][field] != one["measured"][field]
+                ]
+                print(
+                    f"{name:13} {one['dtype']:9} {batch_size:>4} × {seq_len:<4} {setting:28} {readable(acts):>10} "
+                    f"{readable(kept):>9} {acts / kept:>6.3f} {readable(one['predicted_total']):>10} "
+                    f"{readable(one['peak']):>9} {one['predicted_total'] / one['peak']:>6.3f} "
+                    f"{readable(one['peak_fresh']):>9}" + (f"  not exact: {', '.join(wrong)}" if wrong else ""),
+                    flush=True,
+                )
+    if chosen.out:
+        versions = {"python": platform.python_version(), "torch": torch.__version__, "device": device}
+        chosen.out.write_text(json.dumps({"versions": versions, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
