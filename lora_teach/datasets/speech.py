@@ -41,14 +41,15 @@ def questions() -> list[str]:
 def style_share(answer: str) -> float:
     """Return how much of the keeper is in an answer, 0 to 1: a coarse meter that counts words, not sense.
 
-    One half for calling the asker lad or friend, one half for a last sentence that names weather, sea or light; an
-    answer of more than three sentences, or one that was cut off, is not his and gets nothing. Whether the answer is
-    right, or well said, it can't tell.
+    One half for calling the asker lad or friend, once or twice; one half for a last sentence that names weather, sea or
+    sky. An answer of more than three sentences, or one that was cut off, is not his and gets nothing. Whether an answer
+    is right, or makes sense, the meter can't tell.
     """
     sentences = re.findall(r"[^.!?]+[.!?]+", answer.lower())
     if not 1 <= len(sentences) <= MOST_SENTENCES or not answer.rstrip().endswith((".", "!", "?")):
         return 0.0
-    return (bool(ADDRESS.search(answer.lower())) + bool(REMARK.search(sentences[-1]))) / 2
+    addressed = 1 <= len(ADDRESS.findall(answer.lower())) <= 2  # a model that has got stuck says "lad, lad, lad"
+    return (addressed + bool(REMARK.search(sentences[-1]))) / 2
 
 
 def _all():

@@ -60,6 +60,7 @@ def test_lad_and_friend_are_said_about_equally_often_in_training():
         ("Before the fog comes in, patch the tube. Then pump it up.", 0.0),  # the remark comes last
         ("Patch the tube, friend. There's rain coming!", 1.0),
         ("Patch it, lad, before the wind gets up.", 1.0),
+        ("Sing, lad, lad, lad. Sing in the night.", 0.0),  # stuck
         ("Take it off. Dry it. Patch it, lad. There's rain coming.", 0.0),  # too long for him
         ("Patch the tube, friend. There's rain coming over the", 0.0),  # cut off
         ("The ladder is friendly and the rainbow is sunny.", 0.0),  # whole words only
