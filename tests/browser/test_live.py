@@ -6,6 +6,7 @@ from nbformat import v4
 from tests.browser.controls import SLIDER, look
 from tests.browser.lab import Lab
 from tests.browser.page import Opened
+from tests.live.toy import answered_while_running
 from tests.notebooks import toy
 
 pytestmark = pytest.mark.browser
@@ -122,6 +123,7 @@ def assert_looks_like(opened, index, other):
     assert look(opened.cell(index)) == look(opened.cell(other))
 
 
+@answered_while_running
 def test_stop_ends_a_training_and_the_next_cell_sees_the_shorter_history(trains):
     assert trains.until(lambda: "step 0 of" not in trains.cell(TRAINED).inner_text())  # it is on its way
     seconds = stop(trains)
@@ -156,6 +158,7 @@ def test_two_explorers_moved_at_once_both_end_where_they_should(moves):
     assert look(moves.cell(FIRST)) != look(moves.cell(SECOND))
 
 
+@answered_while_running
 def test_a_slider_moved_during_a_training_is_painted_during_it_and_changes_no_loss(trains):
     before = look(trains.cell(EXPLORED))
     for _ in range(3):  # a slider that is not answered speaks once and never again

@@ -8,6 +8,7 @@ from nbformat import v4
 from tests.browser.controls import SLIDER, look
 from tests.browser.lab import Lab
 from tests.browser.page import Opened
+from tests.live.toy import answered_while_running
 from tests.notebooks import toy
 
 pytestmark = pytest.mark.browser
@@ -59,6 +60,7 @@ def moves_while_it_trains(opened, output, key):
     assert opened.until(lambda: button(output, "Train").is_enabled()), "Stop is not answered"
 
 
+@answered_while_running
 def test_controls_and_stop_answer_while_the_button_and_while_a_cell_trains(lab, context):
     opened = Opened(context, lab, "play.ipynb")
     run_cell(opened, SHOWN)

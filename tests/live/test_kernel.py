@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import start_new_kernel
 
+from tests.live.toy import answered_while_running
+
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = """
 import time
@@ -113,6 +115,7 @@ def test_queued_moves_are_merged_and_the_last_one_is_painted(page, slider):
     assert sentence == "At speed 199 the height is 1.00." and sentence in shown
 
 
+@answered_while_running
 def test_a_slider_moved_while_a_cell_trains_is_drawn_and_reported_done(page, slider):
     page.run("explorer.queued = 0")  # however soon a move follows, it is drawn by itself
     request, stop = page.start_training()
@@ -133,6 +136,7 @@ def test_afterwards_a_slider_is_reported_done_once(page, slider):
     assert not [content for kind, content, parent in after if kind == "status" and parent == moved]
 
 
+@answered_while_running
 def test_stop_ends_the_cell_and_the_next_one_sees_the_shorter_history(page):
     request, stop = page.start_training()
     following = page.start("print(len(history), history.stopped)")

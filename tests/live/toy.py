@@ -1,11 +1,18 @@
 """A view as small as a view can be, for the tests of the machinery."""
 
+import sys
+
 import numpy as np
+import pytest
 
 from lora_teach.live import View, explore
 from lora_teach.plots import Picture, figure, legend, line, matrix, panels, styled
 
 X = np.linspace(0, 10, 50)
+# Of a test that moves or presses something while a cell runs.
+answered_while_running = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="ipykernel answers widgets beside a running cell from Python 3.11 on"
+)
 
 
 @styled
