@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # plain pytest reads this file where playwright is not instal
     from playwright.sync_api import BrowserContext, Locator, Page
 
 SECONDS_TO_OPEN = 90
-SECONDS_TO_RUN = 300  # all cells
+SECONDS_TO_RUN = 900  # all cells; one notebook trains a real language model, on a machine that may be busy
 SECONDS_TO_ANSWER = 30  # one move, which may train for real
 SECONDS_OF_REST = 2  # of the kernel, after which a move that has changed nothing will change nothing
 MOST_PIXELS = 16_000  # height of a screenshot
