@@ -166,8 +166,8 @@ def _pair(first, second, one="W0", other="W1"):
     first, second = checked_matrix(first), checked_matrix(second)
     if first.shape != second.shape:
         raise ValueError(
-            f"{one} has the shape {tuple(first.shape)} and {other} {tuple(second.shape)}. Give two weights of one layer, "
-            "both (out_features, in_features)."
+            f"{one} has the shape {tuple(first.shape)} and {other} {tuple(second.shape)}. Give two weights of one "
+            "layer, both (out_features, in_features)."
         )
     dtype = torch.promote_types(first.dtype, second.dtype)
     return first.to(dtype), second.to(dtype)

@@ -1,10 +1,10 @@
 """Do two matrices point the same way? The overlap φ of the subspaces that their leading directions span.
 
-``φ(A, B, i, j) = ‖U_Aᵀ U_B‖² / min(i, j)``, with the first i left singular vectors of A, and the first j of B, as columns
-of U_A and U_B: 1 where the smaller subspace lies within the larger, 0 where they are orthogonal. E. Hu et al. 2021,
-sections 7.2 and G, who compare the A of two adapters. Their A is ``(r, in)`` and they take its right singular vectors; a
-layer's ``lora_A`` here is ``(in_features, rank)``, so it is the left ones, directions of the input, in both cases.
-For directions of the output give ``lora_B.T`` or an update ``ΔW`` (out, in); for those of its input, ``ΔW.T``.
+``φ(A, B, i, j) = ‖U_Aᵀ U_B‖² / min(i, j)``, with the first i left singular vectors of A, and the first j of B, as
+columns of U_A and U_B: 1 where the smaller subspace lies within the larger, 0 where they are orthogonal. E. Hu et al.
+2021, section 7.2 and appendix G, who compare the A of two adapters. Their A is ``(r, in)`` and they take its right
+singular vectors; a layer's ``lora_A`` here is ``(in_features, rank)``, and its left ones are the same directions, those
+of the input. For directions of the output give ``lora_B.T`` or an update ΔW (out, in); for its input's, ``ΔW.T``.
 
     >>> A, B = torch.eye(6)[:, :2], torch.eye(6)[:, 1:4]  # spanned by axes 0 and 1; by axes 1, 2 and 3
     >>> subspace_similarity(A, B, 2, 3)
@@ -97,8 +97,8 @@ def _overlap(A, B, i, j):
     first, second = _directions(A, i, "i", "A"), _directions(B, j, "j", "B")
     if len(first) != len(second):
         raise ValueError(
-            f"A has {len(first)} rows and B {len(second)}, so their directions live in different spaces. Compare layers "
-            "with the same input, or transpose both."
+            f"A has {len(first)} rows and B {len(second)}, so their directions live in different spaces. Compare "
+            "layers with the same input, or transpose both."
         )
     dtype = torch.promote_types(first.dtype, second.dtype)
     return (first.T.to(dtype) @ second.to(dtype)).square()  # (i, j)

@@ -1,0 +1,132 @@
+"""Look into what fine-tuning learned: spectra, subspaces and intruders of full fine-tuning and of LoRA at four ranks.
+
+    OMP_NUM_THREADS=1 python data/make_learned.py Zulu       about 3 minutes on one core
+    OMP_NUM_THREADS=1 python data/make_learned.py Icelandic  about 6 minutes; each fills its part of data/learned.json
+
+At the learning rates that the Race chose (data/race.json); ranks that it has not try two with the first seed and take
+the better on validation names. Three seeds; each run is looked at where the loss on validation names was lowest.
+"""
+
+import argparse
+import time
+from itertools import combinations
+from pathlib import Path
+
+from lora_teach.bases import evaluate, load_name_gpt
+from lora_teach.datasets import names
+from lora_teach.measure.learned import Shrinker, input_directions, overlaps, portrait, spectra
+from lora_teach.measure.race import FULL, label
+from lora_teach.measure.results import load_result, write_result
+from lora_teach.measure.strength import strength_path
+from lora_teach.measure.subspace import similarity_map
+from lora_teach.measure.tuning import contender, tune
+
+SETTINGS = {
+    "ranks": [1, 2, 8, 64, FULL],
+    "learning_rates": [3e-3, 1e-2],
+    "seeds": [0, 1, 2],
+    "steps": {"Zulu": 400, "Icelandic": 800},
+    "check_every": 20,
+    "patience": 100,
+    "batch_size": 32,
+    "epsilons": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8],
+    "epsilon": 0.5,  # of the intruders that are shrunk
+    "k": 10,
+    "factors": [0.0, 0.25, 0.5, 0.75, 1.0],  # of the intruders' singular values, and of the whole update
+    "directions": 8,  # compared between two runs
+    "mapped": {"language": "Zulu", "block": "blocks.1.", "sizes": [8, 16]},  # spectra and heat maps, first seed
+}
+
+
+def run_all(language, settings):
+    """Tune every contender once a seed; return ``{label: {"lr", "tried", "runs": [(Tuned, model), …]}}``."""
+    chosen = load_result("race")["results"][language]["contenders"]
+    options = {key: settings[key] for key in ("check_every", "patience", "batch_size")}
+    options["steps"], base, all_runs = settings["steps"][language], load_name_gpt(), {}
+
+    def run(rank, lr, seed):
+        model = contender(base, rank, seed)
+        return tune(model, language, lr=lr, seed=seed, **options), model
+
+    for rank in settings["ranks"]:
+        name, first = label(rank), settings["seeds"][0]
+        rates = [chosen[name]["lr"]] if name in chosen else settings["learning_rates"]
+        tried = {lr: run(rank, lr, first) for lr in rates}
+        best = min(tried, key=lambda lr: tried[lr][0].best_validation)
+        runs = [tried[best], *(run(rank, best, seed) for seed in settings["seeds"][1:])]
+        validation = {str(lr): one.best_validation for lr, (one, _) in tried.items()}
+        all_runs[name] = {"lr": best, "tried": validation, "runs": runs}
+        print(language, name, best, [one.best_step for one, _ in runs], flush=True)
+    return all_runs
+
+
+def looked_into(model, tuned, rank, language, settings):
+    """Return the entry of one run: its losses, its portrait, and its losses while it is turned down in two ways."""
+    base, lists = load_name_gpt(), (names.load(language).test, names.load("English").test)
+    shrinker = Shrinker(base, model, settings["epsilon"], settings["k"])
+    return {
+        "seed": tuned.seed,
+        "best_step": tuned.best_step,
+        "loss": [evaluate(model, some) for some in lists],
+        **portrait(base, model, settings["epsilons"], settings["k"], rank),
+        "intruders shrunk": shrinker.path(settings["factors"], *lists),
+        "update shrunk": strength_path(model, settings["factors"], *lists, base),
+    }
+
+
+def similarities(all_runs, language, settings):
+    """Return φ by pair of runs: ``by_layer`` (one ``{layer: [φ(1, 1), φ(2, 2), …]}`` a pair) and ``maps``."""
+    base, most = load_name_gpt(), settings["directions"]
+    found = {name: [input_directions(model, base) for _, model in entry["runs"]] for name, entry in all_runs.items()}
+    low, high, full = found["LoRA r=8"], found["LoRA r=64"], found["full"]
+    pairs = {
+        "r=8, two seeds": list(combinations(low, 2)),
+        "r=64, two seeds": list(combinations(high, 2)),
+        "r=8 and r=64": list(zip(low, high, strict=True)),
+        "full, two seeds": list(combinations(full, 2)),
+        "r=8 and full": list(zip(low, full, strict=True)),
+    }
+    by_layer = {name: [overlaps(a, b, most) for a, b in several] for name, several in pairs.items()}
+    rows, columns = settings["mapped"]["sizes"]
+    mapped = settings["mapped"] if language == settings["mapped"]["language"] else {"block": "none"}
+    layers = [name for name in low[0] if name.startswith(mapped["block"])]
+    maps = {
+        "r=8 and r=64": {name: similarity_map(low[0][name], high[0][name], rows, columns).tolist() for name in layers},
+        "r=64, two seeds": {
+            name: similarity_map(high[0][name], high[1][name], rows, columns).tolist() for name in layers
+        },
+    }
+    return {"by_layer": by_layer, "maps": maps, "inputs": {name: len(matrix) for name, matrix in low[0].items()}}
+
+
+def main():
+    """Run one language and write its part of the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("language", choices=list(SETTINGS["steps"]))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "learned.json")
+    options, start = parser.parse_args(), time.perf_counter()
+    language, base = options.language, load_name_gpt()
+    all_runs, ranks = run_all(language, SETTINGS), {label(rank): rank for rank in SETTINGS["ranks"]}
+    contenders = {
+        name: {
+            "lr": entry["lr"],
+            "tried": entry["tried"],
+            "runs": [looked_into(model, tuned, ranks[name], language, SETTINGS) for tuned, model in entry["runs"]],
+        }
+        for name, entry in all_runs.items()
+    }
+    if language == SETTINGS["mapped"]["language"]:
+        for name, entry in all_runs.items():
+            contenders[name]["spectra"] = spectra(base, entry["runs"][0][1], ranks[name])
+    result = {
+        "base": [evaluate(base, names.load(one).test) for one in (language, "English")],
+        "contenders": contenders,
+        "similarities": similarities(all_runs, language, SETTINGS),
+    }
+    before = load_result("learned") if options.out.exists() else {"results": {}, "seconds": 0}
+    seconds = before["seconds"] + time.perf_counter() - start
+    write_result(options.out, "learned", SETTINGS, before["results"] | {language: result}, seconds, flat=True)
+
+
+if __name__ == "__main__":
+    main()

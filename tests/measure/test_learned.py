@@ -1,0 +1,121 @@
+"""What is in the updates of whole models: counted another way on the shipped Zulu adapter and on made-up updates."""
+
+import copy
+
+import pytest
+import torch
+
+from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
+from lora_teach.datasets import names
+from lora_teach.datasets.shipped import DATA
+from lora_teach.measure import amplification, intruder_dimensions, shrink_intruders, subspace_similarity
+from lora_teach.measure.cut import block_matrices
+from lora_teach.measure.learned import (
+    Shrinker,
+    directions_for,
+    input_directions,
+    matrices,
+    overlaps,
+    portrait,
+    spectra,
+    updates,
+)
+from lora_teach.xray import xray
+
+SOME = names.load("English").test[:40]
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_name_gpt()
+
+
+@pytest.fixture(scope="module")
+def zulu():
+    return load_language_adapter(load_name_gpt(), "Zulu")
+
+
+@pytest.fixture(scope="module")
+def moved(base):
+    """A NameGPT all of whose matrices moved a little at random."""
+    model = copy.deepcopy(base)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in block_matrices(model).values():
+            weight += 0.02 * torch.randn(weight.shape, generator=generator)
+    return model
+
+
+def test_the_matrices_of_an_overlay_are_those_that_merging_makes_and_it_is_left_as_it_was(base, zulu):
+    before = evaluate(zulu, SOME)
+    found = matrices(zulu)
+    assert len(found) == 18
+    merged = copy.deepcopy(zulu)
+    merged.merge()
+    for name, weight in block_matrices(merged.base_model).items():
+        assert torch.allclose(found[name.removesuffix(".weight")], weight, atol=1e-6)
+    assert evaluate(zulu, SOME) == before
+    for name, delta in updates(base, zulu).items():
+        assert torch.allclose(delta, zulu.lora_layers[name].delta_weight(), atol=1e-6)
+
+
+def test_the_update_of_a_tuned_model_is_the_difference_of_the_weights(base, moved):
+    for name, delta in updates(base, moved).items():
+        layer = base.get_submodule(name).weight, moved.get_submodule(name).weight
+        assert torch.equal(delta, layer[1] - layer[0])
+
+
+def test_spectra_and_effective_ranks_are_those_of_the_x_ray(base, zulu):
+    found, seen = spectra(base, zulu, 4), portrait(base, zulu, [0.5], 10)
+    for place, layer in enumerate(xray(DATA / "adapters" / "zulu", base).layers):
+        assert found[layer.name] == pytest.approx(layer.singular_values, rel=1e-4)
+        assert seen["effective_rank"][place] == pytest.approx(layer.effective_rank, rel=1e-3)
+        assert seen["relative"][place] == pytest.approx(layer.relative, rel=1e-4)
+
+
+def test_a_portrait_has_what_the_measures_say_of_each_layer(base, moved):
+    seen = portrait(base, moved, [0.4, 0.9], 5, rank=3)
+    before, after = matrices(base), matrices(moved)
+    for place, name in enumerate(after):
+        W0, W1 = before[name], after[name]
+        for epsilon in (0.4, 0.9):
+            assert seen["intruders"][str(epsilon)][place] == len(intruder_dimensions(W0, W1, epsilon, 5))
+        factor = amplification(W0, W1 - W0, 3)
+        assert seen["amplification"][place] == pytest.approx(factor.factor)
+        assert seen["directions"][place] == directions_for(W1 - W0)
+        between = factor.along_random + seen["emphasis"][place] * (factor.along_own - factor.along_random)
+        assert between == pytest.approx(factor.along_update, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "count"), [([1, 1, 1, 1], 4), ([3, 1, 0, 0], 1), ([3, 1.1, 0, 0], 2), ([1, 0, 0, 0], 1)]
+)
+def test_directions_are_counted_until_they_hold_90_percent(sigma, count):
+    assert directions_for(torch.diag(torch.tensor(sigma, dtype=torch.float64))) == count
+
+
+def test_the_directions_of_the_input_are_the_same_from_the_factor_and_from_the_update(base, zulu):
+    plain = copy.deepcopy(zulu)
+    merged = plain.remove(merge=True)
+    overlay, tuned = input_directions(zulu), input_directions(merged, base)
+    for name, A in overlay.items():
+        assert subspace_similarity(A, tuned[name], 4, 4) == pytest.approx(1, abs=1e-4)
+    own = overlaps(overlay, overlay, 3)
+    assert len(own) == 18 and all(phi == pytest.approx([1, 1, 1], abs=1e-5) for phi in own.values())
+
+
+def test_a_shrinker_is_the_tuned_model_at_1_and_can_go_up_and_down(base, zulu, moved):
+    for tuned in (zulu, moved):
+        shrinker = Shrinker(base, tuned, 0.6, 6)
+        as_trained = evaluate(tuned, SOME)
+        assert evaluate(shrinker.at(1.0), SOME) == pytest.approx(as_trained, abs=1e-5)
+        low = evaluate(shrinker.at(0.5), SOME)
+        assert low != as_trained
+        assert shrinker.path([1.0, 0.5], SOME) == [[pytest.approx(as_trained, abs=1e-5)], [pytest.approx(low)]]
+        model, before, after = shrinker.at(0.25), matrices(base), matrices(tuned)
+        for name, weight in block_matrices(model).items():
+            name = name.removesuffix(".weight")
+            expected = shrink_intruders(before[name], after[name], 0.25, 0.6, 6)
+            assert torch.allclose(weight, expected, atol=1e-5)
+            assert shrinker.counts[name] == len(intruder_dimensions(before[name], after[name], 0.6, 6))
+        assert evaluate(tuned, SOME) == as_trained
