@@ -77,7 +77,7 @@ DEBERTA = {
 }  # fmt: skip
 GPT3 = {
     "vocab_size": 50_257, "hidden_size": 12_288, "word_embed_proj_dim": 12_288, "ffn_dim": 49_152,
-    "num_hidden_layers": 96, "num_attention_heads": 96, "max_position_embeddings": 2048,
+    "num_hidden_layers": 96, "num_attention_heads": 96, "max_position_embeddings": 2048, "dropout": 0.0,
 }  # fmt: skip
 LLAMA_3 = "Dubey et al. 2024, arXiv 2407.21783, table 3; meta-llama's model cards and config.json"
 QWEN = "Qwen Team 2024, arXiv 2412.15115, table 1; Qwen's model cards and config.json"
