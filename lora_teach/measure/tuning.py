@@ -48,7 +48,7 @@ def contender(base, rank=None, seed=0, **options):
         return LoRAModel(model, rank=rank, **options)
 
 
-def tune(model, language, *, lr, steps=400, check_every=20, patience=None, batch_size=32, seed=0):
+def tune(model, language, *, lr, steps=400, check_every=20, patience=None, batch_size=32, seed=0, watch=None):
     """Train ``model`` in place on a language's training names and leave it at its best checkpoint.
 
     Args:
@@ -59,6 +59,7 @@ def tune(model, language, *, lr, steps=400, check_every=20, patience=None, batch
         patience: Stop early when the validation loss was not lowered for this many steps; None runs to the end.
         batch_size: Names in a batch.
         seed: Decides the batches.
+        watch: Called as ``watch(step, model)`` at each look, the start included.
 
     Returns:
         A Tuned. The checkpoint is the one with the lowest loss on the validation names, the start included.
@@ -75,6 +76,8 @@ def tune(model, language, *, lr, steps=400, check_every=20, patience=None, batch
         if loss < run.best_validation:
             run.best_step, run.best_validation = step, loss
             best[:] = [parameter.detach().clone() for parameter in trained]
+        if watch is not None:
+            watch(step, model)
 
     look(0)
     batches = names.batches(split.train, batch_size, seed)

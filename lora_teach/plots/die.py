@@ -9,13 +9,19 @@ FEW_SIDES = (5, 6, 7, 8, 9, 10, 11, 12)  # where the losses lie close together
 
 
 @styled
-def die_axis(axes, sides=SIDES):
-    """A second scale at the right of ``axes``, whose own y axis is a loss in nats; returns it."""
-    right = axes.secondary_yaxis("right", functions=(np.exp, _nats))
-    right.set_ylabel("sides of a fair die", color=COLOURS["ink"])
-    right.set_yticks(sides)
-    right.tick_params(labelsize=9, color=COLOURS["base"], labelcolor=COLOURS["ink"], length=3)
-    return right
+def die_axis(axes, sides=SIDES, top=False):
+    """A second scale at the right of ``axes``, whose own y axis is a loss in nats; returns it.
+
+    With ``top`` it stands at the top, for an x axis that is a loss.
+    """
+    second = (axes.secondary_xaxis if top else axes.secondary_yaxis)(
+        "top" if top else "right", functions=(np.exp, _nats)
+    )
+    axis = second.xaxis if top else second.yaxis
+    axis.set_label_text("sides of a fair die", color=COLOURS["ink"])
+    axis.set_ticks(sides)
+    second.tick_params(labelsize=9, color=COLOURS["base"], labelcolor=COLOURS["ink"], length=3)
+    return second
 
 
 def _nats(sides):

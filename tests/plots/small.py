@@ -1,4 +1,4 @@
-"""Small results with the structure of data/race.json, cut_or_train.json and turn_it_down.json."""
+"""Small results with the structure of data/race.json, cut_or_train.json, turn_it_down.json and forgetting.json."""
 
 STEPS = [0, 20, 40, 60]
 
@@ -62,3 +62,42 @@ TURN_IT_DOWN = {
         },
     },
 }
+
+
+def forgetting_run(seed, shift, end, lr=0.01):
+    """One run: English lies ``shift`` above a straight line from the base, on both paths, except at the base itself."""
+    line = [[3.0, 2.0], *([new, 2.0 + (3.0 - new) + shift] for new in (2.5, 2.2, end))]
+    up = [line[0], line[1], line[3], [end + 0.1, 5.0]]
+    return {
+        "lr": lr, "seed": seed, "best_step": 30, "best_validation": end, "trainable": 10, "loss": line[3],
+        "strength": up, "steps": [0, 10, 20, 30], "training": line,
+    }  # fmt: skip
+
+
+FORGETTING = {
+    "command": "python data/make_forgetting.py",
+    "settings": {"strengths": [0.0, 0.5, 1.0, 1.5], "seeds": [0, 1]},
+    "results": {
+        "Zulu": {
+            "base": [3.0, 2.0],
+            "lr": {"LoRA r=1": 0.01, "LoRA r=4": 0.01, "rsLoRA r=16": 0.003, "full": 0.001},
+            "runs": {
+                "LoRA r=1": [forgetting_run(0, 0.40, 2.1), forgetting_run(1, 0.50, 2.0)],  # forgets more than full
+                "LoRA r=4": [forgetting_run(0, 0.10, 1.9), forgetting_run(1, 0.30, 1.8)],  # overlaps with full
+                "rsLoRA r=16": [
+                    forgetting_run(0, -0.30, 1.9, 0.003), forgetting_run(1, -0.20, 1.85, 0.003),  # forgets less
+                    forgetting_run(0, 9.0, 2.0, 0.03),  # a learning rate that was not chosen
+                ],
+                "full": [forgetting_run(0, 0.00, 1.7, 0.001), forgetting_run(1, 0.20, 1.6, 0.001)],
+            },
+        },
+        "Icelandic": {
+            "base": [3.0, 2.0],
+            "lr": {"LoRA r=1": 0.01, "full": 0.001},
+            "runs": {
+                "LoRA r=1": [forgetting_run(0, 0.2, 2.4), forgetting_run(1, 0.3, 2.3)],
+                "full": [forgetting_run(0, 0.5, 2.1, 0.001)],  # the second seed has not run yet
+            },
+        },
+    },
+}  # fmt: skip
