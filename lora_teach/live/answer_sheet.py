@@ -15,6 +15,7 @@ from lora_teach.training import History
 EXAMPLES = 6  # in a step
 GOAL = 20  # right answers that the prediction asks for
 PARTS = 2  # a sheet is filled in: the seen patterns, then the others
+MOST_TOKENS = 40  # of an answer: room for the house format, and no waiting for one that rambles
 
 
 class SheetRun:
@@ -66,7 +67,7 @@ async def train_on_sheet(model, base, *, steps=20, every=5, exam=None, first=Non
     exam = appointments.exam() if exam is None else exam
     run = SheetRun(exam, None if first is None else {0: first})
     at = {*range(every, steps + 1, every), steps}
-    work = exam_steps(base, model, exam, steps, at, parts=PARTS, **options)
+    work = exam_steps(base, model, exam, steps, at, **{"parts": PARTS, "most_tokens": MOST_TOKENS} | options)
     await watch(work, run, steps, lambda: Filling(exam, steps, guess))
     if len(run) < steps:
         run.history.stopped = f"stopped after step {len(run)} of {steps}"

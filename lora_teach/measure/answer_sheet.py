@@ -126,7 +126,18 @@ def sit(base, model, exam, prompt: Callable = bare, *, capitals=False, batch_siz
 
 
 def exam_steps(
-    base, model, exam, steps: int, at: Sequence[int], *, capitals=False, lr=1e-3, batch_size=6, seed=0, parts=1
+    base,
+    model,
+    exam,
+    steps: int,
+    at: Sequence[int],
+    *,
+    capitals=False,
+    lr=1e-3,
+    batch_size=6,
+    seed=0,
+    parts=1,
+    most_tokens=64,
 ) -> Iterator[Step | Sheet]:
     """Train on the appointments; yield each `Step`, and after the steps in ``at`` the model's `Sheet`.
 
@@ -141,23 +152,24 @@ def exam_steps(
         batch_size: Examples a step.
         seed: Decides the order of the examples.
         parts: A sheet is answered, and yielded as far as it is filled, in so many parts: Stop then waits for a part.
+        most_tokens: As for `sit`.
     """
     examples = [appointments.example(one, capitals) for one in appointments.training()]
     if 0 in at:
-        yield from _in_parts(base, model, exam, capitals, parts)
+        yield from _in_parts(base, model, exam, capitals, parts, most_tokens)
     for step in training_steps(
         model, base.batches(examples, batch_size, seed), base.loss_fn, lr=lr, steps=steps, seed=seed
     ):
         yield step
         if step.index in at:
-            yield from _in_parts(base, model, exam, capitals, parts)
+            yield from _in_parts(base, model, exam, capitals, parts, most_tokens)
 
 
-def _in_parts(base, model, exam, capitals, parts):
+def _in_parts(base, model, exam, capitals, parts, most_tokens):
     answers, seconds = [], 0.0
     edges = np.linspace(0, len(exam), parts + 1).astype(int)
     for start, end in zip(edges, edges[1:], strict=False):
-        part = sit(base, model, exam[start:end], capitals=capitals)
+        part = sit(base, model, exam[start:end], capitals=capitals, most_tokens=most_tokens)
         answers, seconds = [*answers, *part.answers], seconds + part.seconds
         yield grade_sheet(exam, answers, seconds, capitals)
 
