@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.path import Path
 
 from lora_teach.plots.picture import Picture
-from lora_teach.plots.style import COLOURS, diamond, figure, line, styled
+from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, styled
 
 TICK = Path([(-0.5, -0.05), (-0.15, -0.45), (0.5, 0.5)])  # an open line: no letter of a font to be missing
 HEADS = {True: "patterns of training", False: "patterns never seen"}
@@ -116,7 +116,7 @@ class AnswerSheet:
         )  # fmt: skip
         score.set_yticks(range(0, len(seen) + 1, 4))
         if guess is not None:
-            diamond(score, *guess)
+            legend(score, handles=[diamond(score, *guess)], loc="lower right")
             score.set_xlim(0, max(self.steps, guess[0]))
         self._axes = loss
         self.picture = Picture(
