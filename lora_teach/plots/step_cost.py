@@ -1,4 +1,4 @@
-"""What a LoRA step computes, as a share of full fine-tuning's step: predicted by rank, and times that were measured."""
+"""What a LoRA step costs, as a share of full fine-tuning's: its FLOPs by rank, and its time beside them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,40 +9,48 @@ from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panel
 ROLES = ("lora", "best", "third", "base")
 MARKERS = {"best": "d"}  # in the style it has none
 TWO_THIRDS = 2 / 3
-OTHERS = "v*<>hp"  # of measured times, in turn
 
 
 @styled
-def draw(shares: Mapping, measured: Sequence = (), guess=None) -> Figure:
-    """Make the picture.
+def draw(shares: Mapping, times: Sequence, guess: float | None = None) -> Figure:
+    """Two panels: predicted FLOPs by rank, and for each step that was timed its time beside its FLOPs.
 
     Args:
         shares: ``{model: {rank: LoRA's FLOPs / full fine-tuning's}}``, at most four models.
-        measured: ``(label, rank, LoRA's time / full fine-tuning's)`` of steps that were timed.
-        guess: The learner's ``(rank, share)``; None draws nothing.
+        times: ``(label, predicted share of FLOPs, (low, median, high) share of time)`` of each step that was timed.
+        guess: The learner's share of time for the first of them; None draws nothing.
     """
-    made = figure(9.6, 4.4)
-    axes = panels(made)
-    axes.axhline(1, **line("full", marker="", label="full fine-tuning"))
-    axes.axhline(TWO_THIRDS, color=COLOURS["ghost"], linewidth=1.2)
-    axes.annotate("2/3", (1, TWO_THIRDS), (-6, -4), textcoords="offset points", ha="right", va="top", fontsize=10)
+    made = figure(12, max(4.4, 1.8 + 0.34 * len(times)))
+    left, right = panels(made, columns=2, width_ratios=[1, 1.1])
+    left.axhline(1, **line("full", marker="", label="full fine-tuning"))
+    left.axhline(TWO_THIRDS, color=COLOURS["ghost"], linewidth=1.2)
+    left.annotate("2/3", (1, TWO_THIRDS), (-6, -4), textcoords="offset points", ha="right", va="top", fontsize=10)
     for role, (model, by_rank) in zip(ROLES, shares.items(), strict=False):
-        look = line(role, label=f"FLOPs, {model}")
+        look = line(role, label=model)
         look["marker"] = MARKERS.get(role, look["marker"])
-        axes.plot(list(by_rank), list(by_rank.values()), **look)
-    for marker, (label, rank, share) in zip(OTHERS * len(measured), measured, strict=False):
-        axes.plot(
-            [rank], [share], marker, markersize=11, markerfacecolor=COLOURS["other"], markeredgecolor=COLOURS["ink"],
-            linestyle="", label=f"time, {label}", zorder=4,
-        )  # fmt: skip
+        left.plot(list(by_rank), list(by_rank.values()), **look)
     every = sorted({rank for by_rank in shares.values() for rank in by_rank})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(every, [str(rank) for rank in every])
-    axes.minorticks_off()
-    highest = max([1.5, *(share for _, _, share in measured), *((guess[1],) if guess else ())])
-    axes.set(xlim=(0.6, every[-1] * 1.3), ylim=(0, 1.08 * highest))
-    axes.set(xlabel="rank r, on every linear layer", ylabel="LoRA's step as a share of full's")
-    if guess is not None:
-        diamond(axes, *guess)
-    legend(axes, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    left.set_xscale("log", base=2)
+    left.set_xticks(every, [str(rank) for rank in every])
+    left.minorticks_off()
+    left.set(xlim=(0.6, every[-1] * 1.3), ylim=(0, 1.08 * max(max(by.values()) for by in shares.values())))
+    left.set(xlabel="rank r, on every linear layer", ylabel="LoRA's step / full's")
+    left.set_title("FLOPs, predicted")
+    legend(left, loc="lower right")
+
+    places = range(len(times))
+    right.axvline(1, **line("full", marker=""))
+    right.axvline(TWO_THIRDS, color=COLOURS["ghost"], linewidth=1.2)
+    right.plot([flops for _, flops, _ in times], places, **line("lora", linestyle="", label="FLOPs, predicted"))
+    middle = [median for *_, (_, median, _) in times]
+    reach = [[median - low for *_, (low, median, _) in times], [high - median for *_, (_, median, high) in times]]
+    right.errorbar(
+        middle, places, xerr=reach, **line("other", linestyle="", markersize=8, label="time, measured"), capsize=3
+    )
+    right.set_yticks(list(places), [label for label, *_ in times])
+    right.set(ylim=(len(times) - 0.4, -0.6), xlabel="LoRA's step / full's")
+    right.set_xlim(0, 1.1 * max([1.2, *(high for *_, (_, _, high) in times), *([guess] if guess else [])]))
+    right.set_title("FLOPs and time at r = 8")
+    diamond(right, guess, 0)
+    legend(right, loc="upper left", bbox_to_anchor=(0.0, -0.12), ncols=3)
     return made

@@ -1,8 +1,9 @@
-"""The picture of a step's cost: the shares, the two thirds and the times that are given."""
+"""The picture of a step's cost: shares by rank, and each time beside its FLOPs."""
 
 from lora_teach.plots import step_cost
 
 SHARES = {"small": {1: 0.7, 8: 0.8, 64: 1.6}, "large": {1: 0.66, 8: 0.67}}
+TIMES = [("small, here", 0.8, (1.1, 1.1, 1.1)), ("large on a GPU", 0.67, (0.7, 0.8, 2.9))]
 
 
 def drawn(axes, label):
@@ -12,23 +13,26 @@ def drawn(axes, label):
 
 
 def test_every_share_is_drawn_at_its_rank():
-    (axes,) = step_cost.draw(SHARES).axes
+    left, _ = step_cost.draw(SHARES, TIMES).axes
     for model, by_rank in SHARES.items():
-        assert drawn(axes, f"FLOPs, {model}") == list(by_rank.items())
-    assert {line.get_ydata()[0] for line in axes.lines if len(set(line.get_ydata())) == 1} >= {1, 2 / 3}
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "8", "64"]
+        assert drawn(left, model) == list(by_rank.items())
+    assert {line.get_ydata()[0] for line in left.lines if len(set(line.get_ydata())) == 1} >= {1, 2 / 3}
+    assert [label.get_text() for label in left.get_xticklabels()] == ["1", "8", "64"]
+    assert left.get_ylim()[1] > 1.6
 
 
-def test_times_and_the_guess_are_drawn_and_fit():
-    measured = [("NameGPT here", 8, 1.1), ("a GPU", 8, 2.9)]
-    (axes,) = step_cost.draw(SHARES, measured, guess=(8, 0.4)).axes
-    assert [drawn(axes, f"time, {label}") for label, *_ in measured] == [[(8, 1.1)], [(8, 2.9)]]
-    assert drawn(axes, "your guess") == [(8, 0.4)]
-    assert axes.get_ylim()[1] > 2.9
-    marks = {line.get_marker() for line in axes.lines if line.get_label().startswith("time")}
-    assert len(marks) == 2
+def test_each_time_stands_beside_its_flops_with_its_quartiles():
+    _, right = step_cost.draw(SHARES, TIMES).axes
+    assert drawn(right, "FLOPs, predicted") == [(0.8, 0), (0.67, 1)]
+    (bars,) = right.containers
+    assert list(bars.lines[0].get_xdata()) == [1.1, 0.8]
+    assert [segment[:, 0].round(6).tolist() for segment in bars.lines[2][0].get_segments()] == [[1.1, 1.1], [0.7, 2.9]]
+    assert [label.get_text() for label in right.get_yticklabels()] == ["small, here", "large on a GPU"]
+    assert right.get_xlim()[1] > 2.9 and right.get_ylim()[0] > right.get_ylim()[1]  # the first on top
 
 
-def test_more_times_than_markers_are_all_drawn():
-    (axes,) = step_cost.draw(SHARES, [(str(one), 8, 1.0) for one in range(9)]).axes
-    assert sum(line.get_label().startswith("time") for line in axes.lines) == 9
+def test_the_guess_stands_in_the_first_row():
+    _, right = step_cost.draw(SHARES, TIMES, guess=3.5).axes
+    assert drawn(right, "your guess") == [(3.5, 0)] and right.get_xlim()[1] > 3.5
+    _, right = step_cost.draw(SHARES, TIMES[:1]).axes
+    assert not [line for line in right.lines if line.get_label() == "your guess"]
