@@ -8,13 +8,22 @@ the better on validation names. Three seeds; each run is looked at where the los
 """
 
 import argparse
+import json
 import time
 from itertools import combinations
 from pathlib import Path
 
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.measure.learned import Shrinker, input_directions, overlaps, portrait, spectra
+from lora_teach.measure.learned import (
+    Shrinker,
+    input_directions,
+    matched_strength,
+    overlaps,
+    portrait,
+    spectra,
+    updates,
+)
 from lora_teach.measure.race import FULL, label
 from lora_teach.measure.results import load_result, write_result
 from lora_teach.measure.strength import strength_path
@@ -32,6 +41,7 @@ SETTINGS = {
     "epsilons": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8],
     "epsilon": 0.5,  # of the intruders that are shrunk
     "k": 10,
+    "matched": 0.75,  # the intruders' factor for which a strength of equal loss is looked for
     "factors": [0.0, 0.25, 0.5, 0.75, 1.0],  # of the intruders' singular values, and of the whole update
     "directions": 8,  # compared between two runs
     "mapped": {"language": "Zulu", "block": "blocks.1.", "sizes": [8, 16]},  # spectra and heat maps, first seed
@@ -64,6 +74,7 @@ def looked_into(model, tuned, rank, language, settings):
     """Return the entry of one run: its losses, its portrait, and its losses while it is turned down in two ways."""
     base, lists = load_name_gpt(), (names.load(language).test, names.load("English").test)
     shrinker = Shrinker(base, model, settings["epsilon"], settings["k"])
+    quarter_off = shrinker.path([settings["matched"]], lists[0])[0][0]
     return {
         "seed": tuned.seed,
         "best_step": tuned.best_step,
@@ -71,6 +82,7 @@ def looked_into(model, tuned, rank, language, settings):
         **portrait(base, model, settings["epsilons"], settings["k"], rank),
         "intruders shrunk": shrinker.path(settings["factors"], *lists),
         "update shrunk": strength_path(model, settings["factors"], *lists, base),
+        "matched": matched_strength(base, model, quarter_off, *lists),
     }
 
 
@@ -84,8 +96,12 @@ def similarities(all_runs, language, settings):
         "r=64, two seeds": list(combinations(high, 2)),
         "r=8 and r=64": list(zip(low, high, strict=True)),
         "full, two seeds": list(combinations(full, 2)),
-        "r=8 and full": list(zip(low, full, strict=True)),
     }
+    written = [
+        {name: delta.T for name, delta in updates(base, model).items()} for _, model in all_runs["LoRA r=8"]["runs"]
+    ]
+    pairs["r=8, two seeds, ΔW"] = list(combinations(written, 2))
+    pairs["r=8 and full, ΔW"] = list(zip(written, full, strict=True))
     by_layer = {name: [overlaps(a, b, most) for a, b in several] for name, several in pairs.items()}
     rows, columns = settings["mapped"]["sizes"]
     mapped = settings["mapped"] if language == settings["mapped"]["language"] else {"block": "none"}
@@ -123,9 +139,11 @@ def main():
         "contenders": contenders,
         "similarities": similarities(all_runs, language, SETTINGS),
     }
-    before = load_result("learned") if options.out.exists() else {"results": {}, "seconds": 0}
-    seconds = before["seconds"] + time.perf_counter() - start
-    write_result(options.out, "learned", SETTINGS, before["results"] | {language: result}, seconds, flat=True)
+    result["seconds"] = round(time.perf_counter() - start)
+    before = json.loads(options.out.read_text(encoding="utf-8"))["results"] if options.out.exists() else {}
+    results = {one: (before | {language: result})[one] for one in SETTINGS["steps"] if one in {*before, language}}
+    seconds = sum(one.get("seconds", 0) for one in results.values())
+    write_result(options.out, "learned", SETTINGS, results, seconds, flat=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from lora_teach.bases import evaluate
 from lora_teach.measure.cut import block_matrices
 from lora_teach.measure.intruders import amplification, intruder_dimensions, intruder_part, nearest_cosines
 from lora_teach.measure.spectrum import effective_rank, energy_lost, spectrum
+from lora_teach.measure.strength import strength_path
 from lora_teach.measure.subspace import similarity_map
 from lora_teach.model import LoRAModel
 
@@ -98,6 +99,28 @@ def input_directions(model, base=None) -> dict:
 def overlaps(first: Mapping, second: Mapping, most: int) -> dict:
     """Return ``{layer: [φ(1, 1), φ(2, 2), …]}`` up to ``most`` directions, of two results of `input_directions`."""
     return {name: similarity_map(first[name], second[name], most, most).diagonal().tolist() for name in first}
+
+
+def matched_strength(base, model, loss: float, new: Sequence[str], old: Sequence[str], points: int = 40) -> dict:
+    """Return how far the whole update can be turned down before its loss on ``new`` is above ``loss``.
+
+    Args:
+        base: The NameGPT that was tuned.
+        model: The tuned one, a NameGPT or a LoRAModel around one; it is left as it is.
+        loss: In nats a letter.
+        new: Names of the new language.
+        old: Names of the base's own.
+        points: Strengths from 1 / points to 1 are tried.
+
+    Returns:
+        ``strength``, the lowest that keeps the loss (if none does, the one with the lowest loss), and ``loss``, the
+        losses ``[new, old]`` there.
+    """
+    strengths = [step / points for step in range(1, points + 1)]
+    losses = [first for first, _ in strength_path(model, strengths, new, old[:1], base)]
+    low = [strength for strength, reached in zip(strengths, losses, strict=True) if reached <= loss]
+    strength = low[0] if low else strengths[losses.index(min(losses))]
+    return {"strength": strength, "loss": list(strength_path(model, [strength], new, old, base)[0])}
 
 
 class Shrinker:

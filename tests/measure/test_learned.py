@@ -14,6 +14,7 @@ from lora_teach.measure.learned import (
     Shrinker,
     directions_for,
     input_directions,
+    matched_strength,
     matrices,
     overlaps,
     portrait,
@@ -120,3 +121,17 @@ def test_a_shrinker_is_the_tuned_model_at_1_and_can_go_up_and_down(base, zulu, m
             assert torch.allclose(weight, expected, atol=1e-5)
             assert shrinker.counts[name] == len(intruder_dimensions(before[name], after[name], 0.6, 6))
         assert evaluate(tuned, SOME) == as_trained
+
+
+def test_the_matched_strength_is_the_lowest_that_keeps_the_loss(base, zulu):
+    new, old = names.load("Zulu").test[:60], SOME
+    zulu.set_adapter({"Zulu": 0.7})
+    target = evaluate(zulu, new)
+    zulu.set_adapter({"Zulu": 0.6})
+    assert evaluate(zulu, new) > target  # the loss falls with the strength there
+    zulu.set_adapter("Zulu")
+    found = matched_strength(base, zulu, target + 1e-6, new, old, points=10)
+    assert found["strength"] == 0.7 and found["loss"][0] == pytest.approx(target, abs=1e-6)
+    assert zulu.active_adapters == {"Zulu": 1.0}
+    none = matched_strength(base, zulu, 0.0, new, old, points=4)
+    assert none["strength"] in (0.75, 1.0)
