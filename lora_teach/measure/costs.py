@@ -22,7 +22,7 @@ SETTINGS = {
 SIZES = {  # base -> the batches that are tried: (sequences, tokens in each)
     "NameGPT": ((4, 6), (32, 17), (256, 12)),
     "tiny Llama": ((1, 5), (3, 40), (16, 64)),
-    "SmolLM2-135M": ((1, 32), (4, 48)),
+    "SmolLM2-135M": ((1, 32), (4, 32)),
 }
 TINY_LLAMA = {
     "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -50,7 +50,8 @@ def random_batch(model, batch_size, seq_len):
     vocabulary = next(module for module in model.modules() if isinstance(module, torch.nn.Embedding)).num_embeddings
     draw = torch.Generator().manual_seed(0)
     device = next(model.parameters()).device
-    tokens, targets = torch.randint(vocabulary, (2, batch_size, seq_len), generator=draw).to(device)
+    # Two tensors, not two halves of one: a step that keeps one of them would hold the other as well.
+    tokens, targets = (torch.randint(vocabulary, (batch_size, seq_len), generator=draw).to(device) for _ in range(2))
     if isinstance(model, NameGPT):
         return (tokens, targets), name_loss
     return {"input_ids": tokens, "labels": targets}, None

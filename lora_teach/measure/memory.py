@@ -9,7 +9,7 @@ from lora_teach.targets import sizes
 
 STATES = {"adamw": 2, "momentum": 1, "sgd": 0}  # numbers that the optimiser remembers of each parameter
 STEP = 4  # bytes: AdamW counts its steps for every tensor, in a float32
-UNITS = {"GB": 10**9, "MB": 10**6, "kB": 10**3}
+UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3}
 
 
 @dataclass(frozen=True)
