@@ -17,6 +17,7 @@ RESULTS = {
     "cut_or_train": "python data/make_cut_or_train.py",
     "turn_it_down": "python data/make_turn_it_down.py",
     "ranks": "python data/make_ranks.py",
+    "memory": "python data/make_memory.py",
     "answer_sheet": "python data/make_answer_sheet.py",
     "forgetting": "python data/make_forgetting.py",
     "angle": "python data/make_angle.py",
