@@ -1,14 +1,18 @@
 """What a training step holds: the prediction from shapes against a real step."""
 
+from dataclasses import astuple
+
 import pytest
 import torch
 from torch import nn
 
 from lora_teach import LoRAModel
 from lora_teach.bases.name_gpt import NameGPT
+from lora_teach.measure.architectures import build
 from lora_teach.measure.costs import QUERY_VALUE, SETTINGS, SIZES, compare_memory, new_base, random_batch
 from lora_teach.measure.held import Saved, checkpointed, measure_memory
 from lora_teach.measure.memory import Memory, predict_kept, predict_memory, readable
+from lora_teach.measure.results import load_result
 
 transformers = pytest.importorskip("transformers")
 
@@ -209,6 +213,21 @@ def test_gpt3_is_predicted_as_a_wide_name_gpt():
     full, lora = predict_memory(model, 1, 2048), predict_memory(model, 1, 2048, rank=4, target_modules=QUERY_VALUE)
     assert full.gradients == 4 * sum(parameter.numel() for parameter in model.parameters())
     assert lora.gradients == lora.adapters == 4 * 18_874_368  # Hu et al. 2021, section 4.2 and table 4
+
+
+def test_the_file_holds_what_is_predicted_today_and_measurements_close_to_it():
+    table = load_result("memory")["results"]["memory"]
+    assert set(table) == set(SIZES)
+    for name, sizes in table.items():
+        shapes = build("SmolLM2-135M") if name == "SmolLM2-135M" else new_base(name)
+        for size, rows in sizes.items():
+            assert list(rows) == list(SETTINGS)
+            for setting, row in rows.items():
+                predicted = predict_memory(shapes, *map(int, size.split(" × ")), **SETTINGS[setting])
+                assert row["predicted"][1:] == list(astuple(predicted))[1:], (name, size, setting)
+                assert row["predicted"][0] == pytest.approx(predicted.weights, rel=1e-5)  # buffers of the shapes' own
+                assert sum(row["predicted"]) == pytest.approx(sum(row["measured"]), rel=0.02)
+                assert row["predicted"][-1] == pytest.approx(row["measured"][-1], rel=0.02)
 
 
 def test_the_log_probabilities_are_kept_for_the_whole_vocabulary():

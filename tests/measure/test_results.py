@@ -18,8 +18,8 @@ def test_a_result_says_how_it_was_made(name):
     result = load_result(name)
     assert result["command"] == RESULTS[name]
     assert (shipped.DATA / result["command"].split("/")[-1]).is_file()
-    assert len(result["settings"]["seeds"]) >= 3
-    assert result["unit"] in ("nats a letter", "share of the test digits read right", "marks")
+    assert name == "memory" or len(result["settings"]["seeds"]) >= 3  # bytes and FLOPs don't hang on a seed
+    assert result["unit"] in ("nats a letter", "share of the test digits read right", "marks", "bytes; FLOPs")
     assert set(result["versions"]) == {"python", "torch"}
 
 
