@@ -121,7 +121,7 @@ def _headless(row):
     return f"without the head it would be {count:,}, which doesn't agree."
 
 
-HU, REGRET = "Hu et al. 2021", "LoRA Without Regret"
+HU, REGRET = "Hu et al.", "LoRA Without Regret"
 ROWS = [
     Row(f"{HU}, table 2", "RoBERTa-base", "q v", 8, "0.3M"),
     Row("loralib's README", "RoBERTa-base", "q v", 8, "0.8M", explain=_with_classifier),

@@ -1,0 +1,135 @@
+"""What notebook 10 says without a cell that shows it; and that its solutions solve."""
+
+import pytest
+import torch
+
+from lora_teach import LoRAModel
+from lora_teach.bases import NameGPT
+from lora_teach.exercises import check_count_q_v, check_smallest_batch
+from lora_teach.measure.architectures import ARCHITECTURES, build, targets, total_parameters, trainable_per_rank
+from lora_teach.measure.flops import layer_flops, predict_flops
+from lora_teach.measure.memory import predict_memory
+from lora_teach.measure.papers import printed_rows
+from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+LLAMA = "Llama-3.1-8B"
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    return Lesson(ROOT / "notebooks" / "10_what_it_costs.ipynb")
+
+
+def held(name, batch, seq, rank=None, which="all linear", dtype=torch.bfloat16, **options):
+    wanted = {} if rank is None else {"rank": rank, "target_modules": targets(name, which)}
+    return predict_memory(build(name), batch, seq, dtype=dtype, **wanted, **options)
+
+
+def test_fourteen_models_from_name_gpt_to_gpt_3_which_is_500_000_times_as_large():
+    assert len(ARCHITECTURES) == 14
+    assert 4.9e5 < total_parameters("GPT-3 175B") / total_parameters("NameGPT") < 5.2e5
+
+
+def test_rank_8_on_q_and_v_is_9216_numbers_in_name_gpt():
+    assert 8 * trainable_per_rank("NameGPT", "q v") == 9216
+    assert LoRAModel(NameGPT(), rank=8, target_modules=["q_proj", "v_proj"]).count()[0] == 9216
+
+
+def test_rank_64_on_all_layers_is_97_percent_of_name_gpt():
+    assert round(64 * trainable_per_rank("NameGPT", "all linear") / total_parameters("NameGPT"), 2) == 0.97
+
+
+def test_a_weight_grows_with_the_square_of_the_width_and_with_the_number_of_layers():
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 4}
+    few, many, wide = (
+        build(LLAMA, **sizes | {"num_hidden_layers": depth, "hidden_size": width, "intermediate_size": 2 * width}).model
+        for depth, width in ((2, 64), (4, 64), (2, 128))
+    )
+
+    def numbers(model):
+        return sum(p.numel() for name, p in model.layers.named_parameters() if "norm" not in name)
+
+    assert numbers(many) == 2 * numbers(few) and numbers(wide) == 4 * numbers(few)
+
+
+def test_there_are_22_printed_counts_from_five_sources():
+    rows = printed_rows()
+    assert len(rows) == 22
+    assert len({row.where.partition(",")[0] for row in rows}) == 5
+
+
+def test_the_last_three_rows_count_a_layer_that_makes_128_256_scores():
+    assert all(row.head and row.model == LLAMA for row in printed_rows()[-3:])
+    assert tuple(build(LLAMA).lm_head.weight.shape) == (128_256, 4096)
+
+
+def test_the_model_card_of_the_exercise_is_llamas():
+    sizes = ARCHITECTURES["Llama-3.2-3B"].sizes
+    assert (sizes["hidden_size"], sizes["num_hidden_layers"]) == (3072, 28)
+    assert (sizes["num_attention_heads"], sizes["num_key_value_heads"]) == (24, 8)
+    attention = build("Llama-3.2-3B").model.layers[0].self_attn
+    assert (attention.q_proj.out_features, attention.v_proj.out_features) == (3072, 1024)
+
+
+def test_with_few_tokens_lora_saves_three_quarters_and_with_many_next_to_nothing():
+    assert 0.25 < held(LLAMA, 1, 128, 8).total / held(LLAMA, 1, 128).total < 0.28
+    many = [held("SmolLM2-135M", 32, 2048, rank, dtype=torch.float32).total for rank in (None, 8)]
+    assert 0.88 < many[1] / many[0] < 1
+
+
+def test_lora_keeps_most_of_the_activations():
+    for name in ("SmolLM2-135M", "Llama-3.2-1B", LLAMA):
+        for which in ("q v", "all linear"):
+            assert 0.7 < held(name, 8, 512, 8, which).activations / held(name, 8, 512).activations < 1
+
+
+def test_a_lower_rank_does_not_cure_it_and_checkpointing_does():
+    eight, one = held(LLAMA, 32, 2048, 8), held(LLAMA, 32, 2048, 1)
+    assert 0.99 < one.total / eight.total <= 1
+    assert held(LLAMA, 32, 2048, 8, checkpointing=True).total < 0.2 * eight.total
+    assert held(LLAMA, 8, 2048, 8).activations == pytest.approx(eight.activations / 4, rel=0.01)
+
+
+def test_at_one_precision_the_weights_are_a_quarter_of_all_but_the_activations():
+    full = held("GPT-3 175B", 1, 1)
+    assert full.weights / (full.total - full.activations) == pytest.approx(1 / 4, rel=1e-3)
+
+
+def test_the_formula_of_a_layers_time_is_two_thirds_and_a_little():
+    width, rank = 4096, 16
+    assert layer_flops(width, width, rank) / layer_flops(width, width) == pytest.approx(2 / 3 + 2 * rank / width)
+
+
+def test_name_gpt_is_96_wide_and_18_layers_are_adapted():
+    model = LoRAModel(NameGPT(), rank=8)
+    assert len(model.lora_layers) == 18
+    assert model.base_model.blocks[0].attention.q_proj.in_features == 96
+
+
+def test_about_a_third_is_the_most_that_a_step_saves():
+    for name in ("SmolLM2-135M", LLAMA, "GPT-3 175B"):
+        full = predict_flops(build(name), 4, 128).total
+        shares = [
+            predict_flops(build(name), 4, 128, rank=rank, target_modules=targets(name, which)).total / full
+            for rank in (1, 8) for which in ("q v", "all linear")
+        ]  # fmt: skip
+        assert 0.64 < min(shares) <= max(shares) < 0.70
+
+
+def test_in_large_models_99_percent_and_more_are_saved():
+    for name in list(ARCHITECTURES)[-5:]:
+        assert 8 * trainable_per_rank(name, "all linear") < 0.01 * total_parameters(name)
+
+
+def test_the_folded_solutions_solve_their_exercises_and_the_batch_is_the_one_it_gives(lesson):
+    space = {"predict_memory": predict_memory}
+    for cell in lesson.cells:
+        for block in DETAILS.findall(cell.source) if cell.cell_type == "markdown" else []:
+            exec("".join(part.split("```")[0] for part in str(block).split("```python")[1:]), space)
+    assert check_count_q_v(space["count_q_v"]).passed
+    assert check_smallest_batch(space["smallest_batch"]).passed
+    model, wanted = build("SmolLM2-135M"), targets("SmolLM2-135M", "q v")
+    (said,) = [
+        cell.source.split("at a batch of ")[1] for cell in lesson.cells if "reached at a batch of" in cell.source
+    ]
+    assert space["smallest_batch"](model, wanted, 512, 8, 1.5) == int(said.split(".")[0])
