@@ -1,0 +1,144 @@
+"""What notebook 07 says and reads off ``data/answer_sheet.json``; and its solutions solve."""
+
+from collections import Counter
+
+import pytest
+
+from lora_teach.datasets import appointments
+from lora_teach.exercises import check_break_even, check_completion_labels
+from lora_teach.measure.answer_sheet import grade_sheet, stored
+from lora_teach.measure.results import load_result
+from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+EXAM = appointments.exam(24)
+
+
+@pytest.fixture(scope="module")
+def result():
+    return load_result("answer_sheet")
+
+
+@pytest.fixture(scope="module")
+def prompts(result):
+    return {name: stored(EXAM, kept) for name, kept in result["results"]["prompts"].items()}
+
+
+@pytest.fixture(scope="module")
+def runs(result):
+    return {
+        name: {int(step): stored(EXAM, kept) for step, kept in run["sheets"].items()}
+        for name, run in result["results"]["runs"].items()
+    }
+
+
+@pytest.fixture(scope="module")
+def shouted(result):
+    sheets = result["results"]["capitals"]["seed 0"]["sheets"]
+    return {int(step): grade_sheet(EXAM, kept["answers"], capitals=True) for step, kept in sheets.items()}
+
+
+def test_names_and_cities_of_the_exam_are_in_no_training_sentence():
+    lesson = appointments.training()
+    assert not {one.where for one in EXAM} & {one.where for one in lesson}
+    assert not {word for one in EXAM for word in one.who.split()} & {word for one in lesson for word in one.who.split()}
+    assert [one.seen for one in EXAM] == [True] * 12 + [False] * 12
+
+
+def test_there_are_fourteen_patterns():
+    assert len(appointments.PATTERNS) == 8 and len(appointments.UNSEEN_PATTERNS) == 6
+
+
+def test_every_kept_mark_is_what_grading_its_answer_gives(result):
+    groups = [result["results"]["prompts"].items()]
+    for group in ("runs", "layers"):
+        groups += [run["sheets"].items() for run in result["results"][group].values()]
+    for kept in (kept for group in groups for _, kept in group):
+        assert (stored(EXAM, kept).marks == grade_sheet(EXAM, kept["answers"]).marks).all()
+
+
+def test_the_bare_base_has_no_answer_valid(prompts):
+    assert prompts["bare"].count("valid") == 0
+
+
+def test_after_instructions_most_cities_are_there_and_the_shape_is_not(prompts):
+    sheet = prompts["instructions"]
+    quoted = sum(f'"{one.where}"' in said for one, said in zip(EXAM, sheet.answers, strict=True))
+    assert quoted > 12 and sheet.count("where") == 2 and sheet.right() == 0 and prompts["a form"].right() == 0
+
+
+def test_examples_bring_the_shape_and_seven_do_worse_than_four(prompts):
+    four, seven = prompts["four examples"], prompts["seven examples"]
+    assert four.count("valid") == seven.count("valid") == 24
+    assert 0 < seven.right() < four.right() < 20
+    assert seven.count("when") < 12 < min(seven.count("who"), seven.count("where"))
+    shown = appointments.training()
+    assert len({one.when for one in shown}) == 7
+
+
+def test_four_examples_make_the_prompt_about_five_times_as_long(result):
+    prompts = result["results"]["prompts"]
+    assert prompts["four examples"]["tokens"] > 5 * prompts["bare"]["tokens"]
+
+
+def test_the_shape_comes_first_and_the_weekday_last(runs):
+    for sheets in runs.values():
+        sheet = sheets[10]
+        assert sheet.count("valid") >= max(sheet.count("who"), sheet.count("where")) > sheet.count("when")
+
+
+def test_after_about_a_hundred_examples_unseen_patterns_are_hardly_harder_than_seen_ones(runs):
+    for sheets in runs.values():
+        assert sheets[20].right() >= 20 > sheets[10].right()
+        for step in (20, 40, 60):
+            assert abs(sheets[step].right(True) - sheets[step].right(False)) <= 3
+
+
+def test_then_it_stops_getting_better_with_nothing_left_to_learn_from_the_training_sentences(runs, result):
+    for name, sheets in runs.items():
+        assert sheets[60].right() <= sheets[20].right() + 2
+        assert max(result["results"]["runs"][name]["loss"][-20:]) < 0.05
+    assert any("Glencoe" in said for said in runs["seed 0"][60].answers)
+
+
+def test_with_the_rule_of_capitals_it_shouts_and_does_not_spell(shouted, result):
+    assert shouted[20].count("who") == shouted[60].count("who") < 13
+    assert min(shouted[60].count(column) for column in ("where", "when")) >= 22
+    last = [said.split('"')[3].split()[-1] for said in shouted[60].answers]
+    assert sum(word.isupper() for word in last) >= 23 and "LAYSON" in last
+    assert max(result["results"]["capitals"]["seed 0"]["loss"][-10:]) < 0.05
+    assert len(set(appointments.LAST)) == 30 and len(appointments.training()) == 360
+
+
+def test_the_places_have_equally_many_numbers_within_five_percent(result):
+    counts = [run["trainable"] for run in result["results"]["layers"].values()]
+    counts += [run["trainable"] for run in result["results"]["runs"].values()]
+    assert max(counts) < 1.05 * min(counts)
+
+
+def test_the_other_places_are_compared_with_the_same_seeds(result):
+    seeds = [name.split(", ")[1] for name in result["results"]["layers"]]
+    count = Counter(seeds)
+    assert set(count.values()) == {2} and list(count) == list(result["results"]["runs"])[: len(count)]
+
+
+def test_all_linear_layers_are_ahead_and_the_two_halves_can_not_be_told_apart(result, runs):
+    right = {
+        name: [stored(EXAM, run["sheets"][step]).right() for step in ("20", "40")]
+        for name, run in result["results"]["layers"].items()
+        if name.endswith("seed 0")
+    }
+    attention, mlp = right["attention, seed 0"], right["MLP, seed 0"]
+    for place, step in enumerate((20, 40)):
+        assert runs["seed 0"][step].right() > max(attention[place], mlp[place])
+    assert (attention[0] < mlp[0]) != (attention[1] < mlp[1])
+
+
+def test_the_solutions_solve_the_exercises():
+    lesson = Lesson(ROOT / "notebooks" / "07_a_real_language_model.ipynb")
+    solutions = {}
+    for _, cell in lesson.markdown:
+        for folded in DETAILS.findall(cell.source):
+            if "Solution" in folded:
+                exec(folded.split("```python")[1].split("```")[0], solutions)
+    assert check_break_even(solutions["break_even"]).passed
+    assert check_completion_labels(solutions["labels"]).passed
