@@ -77,7 +77,7 @@ class Forgetting:
         )
         for axes, way in zip(others, WAYS, strict=True):
             level, bands = equal[way]
-            self.drawn += _draw_rows(axes, bands, list(paths))
+            self.drawn += _draw_rows(axes, bands, list(self.dots))
             axes.set_title(f"English, {WAYS[way]} to {level:.2f}", fontsize=10)
         if self.guess is not None:
             self.guess.set_visible(guessed)
@@ -100,7 +100,7 @@ def draw(contenders: Sequence[str], guess: float | None = None) -> Forgetting:
     made = figure(12, 4.8)
     left, middle, right = axes = panels(made, columns=3, width_ratios=[2.4, 1, 1])
     right.sharey(middle)
-    left.set(xlabel="loss on the new language", ylabel="loss on English (nats a letter)")
+    left.set(xlabel="loss on the new language", ylabel="loss on English (nats a letter)", xlim=(2, 3), ylim=(2, 5))
     left.annotate("down and to the left is better", (0.02, 0.03), xycoords="axes fraction", size=9)
     die_axis(left, SIDES, top=True)
     for one in (middle, right):
