@@ -1,7 +1,5 @@
 """Memory: what a training step holds, and why LoRA saves much of it in small batches and little in large ones."""
 
-from functools import lru_cache
-
 import torch
 
 from lora_teach.live.explore import Explorer, View, explore
@@ -42,7 +40,7 @@ class MemoryBars(View):
             raise ValueError(f"guess={guess!r} is no share. Use a number from 0 to 1, such as 0.3 for 30 %.")
         self.models = {name: build(name) for name in models}
         self.measured = load_result("memory")["results"]["memory"]
-        self.tokens = [2**power for power in range(5, 17)]
+        self.tokens, self._lines = [2**power for power in range(5, 17)], {}
         place = None if guess is None else (START[0] * START[1], guess)
         self.drawn = memory.draw(list(WAYS), self.tokens[0], self.tokens[-1], place)
         self.picture = self.drawn.picture
@@ -70,14 +68,15 @@ class MemoryBars(View):
         rows = self.measured.get(model, {}).get(f"{batch_size} × {seq_len}")
         return rows and [sum(rows[name]["measured"]) for _, name in WAYS.values()]
 
-    @lru_cache  # noqa: B019  a view lives as long as its notebook
     def _shares(self, model):
         """LoRA's share of full fine-tuning's memory at each number of tokens, without and with checkpointing."""
-        seq = SEQ_LENS[0]
-        held = [
-            [sum(held_in(self.models[model], model, tokens // seq, seq, way)) for tokens in self.tokens] for way in WAYS
-        ]
-        return [[part / whole for part, whole in zip(line, held[0], strict=True)] for line in held[1:]]
+        if model not in self._lines:
+            base, seq = self.models[model], SEQ_LENS[0]
+            full, *others = (
+                [sum(held_in(base, model, tokens // seq, seq, way)) for tokens in self.tokens] for way in WAYS
+            )
+            self._lines[model] = [[part / whole for part, whole in zip(other, full, strict=True)] for other in others]
+        return self._lines[model]
 
     def twin(self) -> Still:
         """Ranks, batches and checkpointing side by side, of an 8-billion-parameter model."""
