@@ -177,7 +177,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--only", help="one model's name")
-    parser.add_argument("--out", type=Path, help="also write the medians and quartiles as JSON")
+    parser.add_argument(
+        "--out", type=Path, help="also keep the medians and quartiles there, as JSON, beside those of the other device"
+    )
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA device here")
@@ -205,7 +207,9 @@ def main():
             "seconds": round(time.perf_counter() - started),
             "results": results,
         }
-        options.out.write_text(json.dumps(rounded(whole), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        kept = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+        kept[options.device] = rounded(whole)
+        options.out.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def rounded(value):
