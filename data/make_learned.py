@@ -1,7 +1,7 @@
 """Look into what fine-tuning learned: spectra, subspaces and intruders of full fine-tuning and of LoRA at four ranks.
 
-    OMP_NUM_THREADS=1 python data/make_learned.py Zulu       about 3 minutes on one core
-    OMP_NUM_THREADS=1 python data/make_learned.py Icelandic  about 6 minutes; each fills its part of data/learned.json
+    OMP_NUM_THREADS=1 python data/make_learned.py Zulu       about 4 minutes on one core
+    OMP_NUM_THREADS=1 python data/make_learned.py Icelandic  about 9 minutes; each fills its part of data/learned.json
 
 At the learning rates that the Race chose (data/race.json); ranks that it has not try two with the first seed and take
 the better on validation names. Three seeds; each run is looked at where the loss on validation names was lowest.

@@ -78,7 +78,7 @@ def learned_claims(language: str, result: Mapping | None = None) -> list[Claim]:
         ("LoRA has intruder dimensions (r = 8)", SHUTTLEWORTH, counts["LoRA r=8"], [0]),
         ("full fine-tuning has none: fewer than 1", SHUTTLEWORTH, [1], counts["full"]),
         ("LoRA r = 1 has more of them than full", SHUTTLEWORTH, counts["LoRA r=1"], counts["full"]),
-        ("LoRA r = 64 has more of them than full", SHUTTLEWORTH, counts["LoRA r=64"], counts["full"]),
+        ("a high rank has fewer than a low one (64 and 8)", SHUTTLEWORTH, counts["LoRA r=8"], counts["LoRA r=64"]),
         ("shrinking them by a quarter gives English back", SHUTTLEWORTH, regained, [0]),
         (
             "… more than turning down all of ΔW for as much loss",
@@ -104,6 +104,8 @@ def learned_claims(language: str, result: Mapping | None = None) -> list[Claim]:
 def forgetting_claims(language: str, ranks: Sequence[int] = (1, 16), result: Mapping | None = None) -> list[Claim]:
     """Return the claims of "LoRA learns less and forgets less": at the best checkpoint, and where both learned as much.
 
+    Only those of contenders that have run on this language.
+
     Args:
         language: One of the results' languages.
         ranks: LoRA's.
@@ -111,31 +113,34 @@ def forgetting_claims(language: str, ranks: Sequence[int] = (1, 16), result: Map
     """
     entry = (result or load_result("forgetting"))["results"][language]
     runs = finished(entry)
+    if "full" not in runs:
+        return []
     (new, english), equal = zip(*(run["loss"] for run in runs["full"]), strict=True), verdicts(entry)
     claims = []
-    for name in (f"LoRA r={rank}" for rank in ranks):
+    for name in (f"LoRA r={rank}" for rank in ranks if f"LoRA r={rank}" in runs):
         learned, forgot = zip(*(run["loss"] for run in runs[name]), strict=True)
         even = equal[name]
         rows = [
             (f"{name} learns less than full: ends at a higher loss", learned, new),
             (f"{name} forgets less than full", english, forgot),
-            ("… less where both have learned equally much", even.theirs[1:], even.ours[1:]),
+            (f"{name} forgets less where both have learned equally much", even.theirs[1:], even.ours[1:]),
         ]
         claims += [Claim(text, BIDERMAN, language, tuple(a), tuple(b), verdict(a, b)) for text, a, b in rows]
     return claims
 
 
 def as_markdown(*languages: Sequence[Claim]) -> str:
-    """Return a table: a row for each claim, a column for each language.
+    """Return a table: a row for each claim of the first language, a column for each language.
 
     Args:
-        languages: The claims on one language each, the same in the same order.
+        languages: The claims on one language each; "–" stands where a language lacks one.
     """
     names = [claims[0].language for claims in languages]
     lines = [f"| claim | source | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
-    for row in zip(*languages, strict=True):
-        cells = " | ".join(f"**{claim.verdict}**: {claim.numbers}" for claim in row)
-        lines.append(f"| {row[0].text} | {row[0].source} | {cells} |")
+    others = [{claim.text: f"**{claim.verdict}**: {claim.numbers}" for claim in claims} for claims in languages]
+    for claim in languages[0]:
+        cells = " | ".join(one.get(claim.text, "–") for one in others)
+        lines.append(f"| {claim.text} | {claim.source} | {cells} |")
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ RESULTS = {
     "answer_sheet": "python data/make_answer_sheet.py",
     "forgetting": "python data/make_forgetting.py",
     "angle": "python data/make_angle.py",
+    "learned": "python data/make_learned.py",
 }
 
 

@@ -35,7 +35,7 @@ def test_bands_that_overlap_or_touch_decide_nothing(above, below, word):
 @pytest.mark.parametrize("language", ["Zulu", "Icelandic"])
 def test_every_claim_has_a_seed_each_on_the_side_that_is_measured(language):
     claims = learned_claims(language) + forgetting_claims(language)
-    assert len({claim.text for claim in claims}) >= 17
+    assert len({claim.text for claim in claims}) == len(claims) >= 14
     for claim in claims:
         assert claim.language == language
         assert max(len(claim.above), len(claim.below)) >= 2, claim.text
@@ -56,7 +56,7 @@ def test_the_sides_are_those_of_the_file():
     dial = claims["… more than turning down all of ΔW for as much loss"]
     for gained, run in zip(dial.above, contenders["LoRA r=8"]["runs"], strict=True):
         assert gained == pytest.approx(run["matched"]["loss"][1] - run["intruders shrunk"][3][1], abs=2e-4)
-        assert run["matched"]["loss"][0] <= run["intruders shrunk"][3][0] + 2e-4  # for no more loss on Zulu
+        assert run["matched"]["loss"][0] < run["intruders shrunk"][3][0] + 2e-3  # for no more loss on Zulu, to a hair
 
 
 def test_forgetting_compares_checkpoints_of_the_chosen_rates():
@@ -82,4 +82,5 @@ def test_the_table_has_a_row_a_claim_and_a_column_a_language():
     assert (
         table[2] == "| a | b | **holds here**: 1.00 to 2.00 against 0.50 | **holds here**: 1.00 to 2.00 against 0.50 |"
     )
+    assert as_markdown([claims[0]], [claims[1]._replace(text="c")]).endswith("against 0.50 | – |")
     assert claims[0]._replace(above=(13.4, 14.2), below=(3,)).numbers == "13 to 14 against 3.00"
