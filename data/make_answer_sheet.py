@@ -116,7 +116,8 @@ def main():
         started = time.perf_counter()
         results.setdefault(group, {})[name] = run(base, exam)
         seconds += time.perf_counter() - started
-        write_result(options.out, "answer_sheet", SETTINGS, results, seconds, unit="marks")
+        done = SETTINGS | {"seeds": [int(name.split()[-1]) for name in results.get("runs", {})]}
+        write_result(options.out, "answer_sheet", done, results, seconds, unit="marks")
     print(f"{max(0, len(lacking) - len(lacking[: options.most]))} runs are still to be done")
 
 
