@@ -116,9 +116,9 @@ def runs_of(entry: Mapping, name: str, lr: float | None = None) -> list[dict]:
 def next_run(entry: dict, seeds: Sequence[int], known: Mapping[str, float], beside: Sequence[str] = ()):
     """Return ``(contender, learning rate, seed)`` of the run that is to be made next in one language, or None.
 
-    One contender after the other, those with a known learning rate first: its rate is chosen with the first seed, then
-    it runs with the other seeds. Last come, with the first seed, the learning rates next to the chosen one for the
-    contenders in ``beside``. The chosen rates are put into ``entry["lr"]``.
+    One contender after the other, full fine-tuning first, then those with a known learning rate: its rate is chosen
+    with the first seed, then it runs with the other seeds. Last come, with the first seed, the learning rates next to
+    the chosen one for the contenders in ``beside``. The chosen rates are put into ``entry["lr"]``.
 
     Args:
         entry: ``{"lr": {contender: chosen}, "runs": {contender: [run, …]}}``, filled as the runs end.
@@ -126,7 +126,7 @@ def next_run(entry: dict, seeds: Sequence[int], known: Mapping[str, float], besi
         known: ``{contender: learning rate}`` that was chosen before, by the Race.
         beside: Contenders that show what their learning rate does to forgetting.
     """
-    for name in sorted(CONTENDERS, key=lambda name: name not in known):
+    for name in sorted(CONTENDERS, key=lambda name: (name != "full", name not in known)):
         if name in known:
             entry["lr"].setdefault(name, known[name])
         elif name not in entry["lr"]:

@@ -104,14 +104,14 @@ def test_runs_are_made_in_order_each_once_and_the_rates_beside_the_chosen_ones_l
         name, lr, seed = job
         entry["runs"].setdefault(name, []).append({"lr": lr, "seed": seed, "best_validation": abs(lr - 3e-3)})
     assert len(set(order)) == len(order)
-    assert order[:4] == [("LoRA r=1", 1e-3, 0), ("LoRA r=1", 1e-3, 1), ("LoRA r=4", 1e-3, 0), ("LoRA r=4", 1e-3, 1)]
-    assert order[-8:-4] == [
+    assert order[:4] == [("full", 1e-3, 0), ("full", 3e-3, 0), ("full", 1e-2, 0), ("full", 3e-3, 1)]
+    assert order[4:7] == [("LoRA r=1", 1e-3, 0), ("LoRA r=1", 1e-3, 1), ("LoRA r=4", 1e-3, 0)]
+    assert order[-4:] == [
         ("LoRA r=64", 1e-3, 0),
         ("LoRA r=64", 3e-3, 0),
         ("LoRA r=64", 1e-2, 0),
         ("LoRA r=64", 3e-3, 1),
     ]
-    assert order[-4:] == [("full", 1e-3, 0), ("full", 3e-3, 0), ("full", 1e-2, 0), ("full", 3e-3, 1)]
     assert entry["lr"] == known | {"LoRA r=64": 3e-3, "full": 3e-3}
     assert {(name, seed) for name, lr, seed in order if lr == entry["lr"][name]} == {
         (name, seed) for name in CONTENDERS for seed in (0, 1)
