@@ -69,13 +69,14 @@ def predict_memory(
     dtype=None,
     checkpointing=False,
     optimizer="adamw",
+    padded=False,
 ):
     """Predict what a training step holds, from shapes alone; nothing runs.
 
     The rule, operation by operation, is in `lora_teach.measure.tape`. It holds for NameGPT and transformers' Llama (so
-    SmolLM2), Qwen2 and OPT (so GPT-3's sizes) with PyTorch's fused attention ("sdpa"), a plain LoRA, no dropout, and
-    batches that no attention mask pads. Kernels' working space and what lives for one operation only is not in it: the
-    logits' own gradient, say, which for a moment is as large as the log-probabilities.
+    SmolLM2), Qwen2 and OPT (so GPT-3's sizes) with PyTorch's fused attention ("sdpa"), a plain LoRA and no dropout.
+    Kernels' working space and what lives for one operation only is not in it: the logits' own gradient, say, which for
+    a moment is as large as the log-probabilities.
 
     Args:
         model: The base; on ``torch.device("meta")`` one of any size costs nothing.
@@ -86,6 +87,7 @@ def predict_memory(
         dtype: Of the weights and of what is computed; None for the model's own. A and B are float32 or wider.
         checkpointing: Whether each block keeps its input only and is computed once more in the backward.
         optimizer: "adamw", "momentum" (SGD with it) or "sgd".
+        padded: Whether an attention mask hides padding, which keeps more.
 
     Returns:
         A Memory.
@@ -99,7 +101,7 @@ def predict_memory(
     (True, True)
     """
     states = STATES[check_choice("optimizer", optimizer, STATES)]
-    options = dict(rank=rank, target_modules=target_modules, dtype=dtype)
+    options = dict(rank=rank, target_modules=target_modules, dtype=dtype, padded=padded)
     tape, adapted = walk(model, batch_size, seq_len, **options)
     held = tape.held(checkpointing)
     base = [(p.numel(), p.dtype if dtype is None else dtype) for p in model.parameters()]
@@ -119,9 +121,9 @@ def predict_memory(
     )
 
 
-def predict_kept(model, batch_size, seq_len, *, rank=None, target_modules=None, dtype=None, checkpointing=False):
+def predict_kept(model, batch_size, seq_len, *, checkpointing=False, **options):
     """Tell what the activations of `predict_memory` are: ``{kind of tensor: bytes}``, the largest first."""
-    tape, _ = walk(model, batch_size, seq_len, rank=rank, target_modules=target_modules, dtype=dtype)
+    tape, _ = walk(model, batch_size, seq_len, **options)
     kinds = {}
     for size, kind in tape.held(checkpointing).values():
         kinds[kind] = kinds.get(kind, 0) + size

@@ -60,12 +60,13 @@ class Tape:
         itemsize: Bytes of a number in the model's dtype.
         ranks: ``{layer: rank}`` of the adapted linear layers; None for full fine-tuning, where every weight trains.
         adapter_itemsize: Bytes of a number of A and B.
+        padded: Whether an attention mask hides padding.
     """
 
-    def __init__(self, batch_size, seq_len, itemsize, ranks=None, adapter_itemsize=FLOAT):
+    def __init__(self, batch_size, seq_len, itemsize, ranks=None, adapter_itemsize=FLOAT, padded=False):
         self.batch, self.seq, self.tokens, self.itemsize = batch_size, seq_len, batch_size * seq_len, itemsize
         self.trains, self.ranks, self.adapter_itemsize = ranks is None, ranks or {}, adapter_itemsize
-        self.parts, self.met = [Part(None)], set()
+        self.padded, self.parts, self.met = padded, [Part(None)], set()
 
     def enter_block(self, x):
         """Begin a block, whose input is ``x``."""
@@ -145,13 +146,20 @@ class Tape:
     def attention(self, q, k, v, heads):
         """Fused causal attention: keeps q, k, v, its output and the logarithm of each softmax's denominator.
 
+        Padding costs twice: every block keeps a mask of its own, ``seq²`` numbers for each sequence; and the keys and
+        values that several heads share are copied for each of them.
+
         Each of the products q kᵀ and (softmax) v, and of the four in the backward, counts in full: causal or not.
         """
         gradient = q.gradient or k.gradient or v.gradient
         out = Value(q.width, q.itemsize, gradient)
         if gradient:
-            for value in (q, k, v, out, Value(heads, FLOAT, False)):
+            shared = self.padded and k.width < q.width
+            copies = [Value(q.width, q.itemsize, True), Value(q.width, q.itemsize, True)] if shared else [k, v]
+            for value in (q, *copies, out, Value(heads, FLOAT, False)):
                 self.keep("attention", value)
+            if self.padded:
+                self.keep("attention", object(), self.tokens * self.seq * q.itemsize)
         size = 2 * self.tokens * self.seq * q.width
         parts = Product(size, size * (q.gradient + k.gradient), 0), Product(size, size * (v.gradient + 0), 0)
         self.parts[-1].products += parts

@@ -13,16 +13,17 @@ from lora_teach.targets import choose
 KNOWN = "NameGPT and transformers' Llama, Qwen2 and OPT"
 
 
-def walk(model, batch_size, seq_len, *, rank=None, target_modules=None, dtype=None):
+def walk(model, batch_size, seq_len, *, rank=None, target_modules=None, dtype=None, padded=False):
     """Return ``(tape, adapted)``: what a training step of ``model`` keeps and multiplies, and its adapted layers.
 
     Args:
         model: A NameGPT, or transformers' Llama, Qwen2 or OPT. Only sizes are read: it may lie on the meta device.
         batch_size: Sequences in a batch.
-        seq_len: Tokens in each; none is padding that an attention mask hides.
+        seq_len: Tokens in each.
         rank: Rank of every adapted layer; None for full fine-tuning.
         target_modules: As LoRAConfig takes them; None means every linear layer that can be adapted.
         dtype: Of the weights and of what is computed; None for the model's own.
+        padded: Whether some of the tokens are padding that an attention mask hides.
 
     Raises:
         TypeError: A model that no walk is known for, or one that is a LoRAModel already.
@@ -38,7 +39,7 @@ def walk(model, batch_size, seq_len, *, rank=None, target_modules=None, dtype=No
     dtype = next(model.parameters()).dtype if dtype is None else dtype
     adapted = {} if rank is None else choose(model, LoRAConfig(rank=rank, target_modules=target_modules)).adapted
     ranks = None if rank is None else dict.fromkeys(adapted.values(), rank)
-    tape = Tape(batch_size, seq_len, dtype.itemsize, ranks, adapter_itemsize(dtype))
+    tape = Tape(batch_size, seq_len, dtype.itemsize, ranks, adapter_itemsize(dtype), padded)
     way(model, tape)
     for name, layer in adapted.items():
         if layer not in tape.met:
@@ -82,6 +83,10 @@ def _check(model, act, dropouts):
 
 
 def _name_gpt(model, tape):
+    if tape.padded:
+        raise ValueError(
+            "padded=True: NameGPT takes no attention mask; its padding is ordinary tokens without targets."
+        )
     if tape.seq > model.position.num_embeddings:
         raise ValueError(f"seq_len={tape.seq} is longer than the model's {model.position.num_embeddings} positions.")
     x = tape.embedding(model.embedding.embedding_dim)
