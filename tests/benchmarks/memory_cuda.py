@@ -6,6 +6,9 @@ Random models of SmolLM2-135M's and Llama-3.2-1B's sizes in bfloat16, the first 
 Columns: activations, predicted and as the forward left them allocated; the sum of weights, adapters, gradients,
 optimiser state and activations, predicted; the allocator's peak with gradients from an earlier batch, and without.
 With checkpointing, predicted activations are those of the worst moment, measured ones those at the forward's end.
+
+The prediction is for a fused attention. In float32, CUDA may have none for heads that share keys: then the (seq, seq)
+matrices are kept, and the first rows are off by them.
 """
 
 import argparse
