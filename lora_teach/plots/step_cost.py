@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
@@ -9,6 +10,7 @@ from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panel
 ROLES = ("lora", "best", "third", "base")
 MARKERS = {"best": "d"}  # in the style it has none
 TWO_THIRDS = 2 / 3
+WAYS = {"all linear": "other", "q v": "third"}  # which layers are adapted, and the role in which they are drawn
 
 
 @styled
@@ -17,7 +19,8 @@ def draw(shares: Mapping, times: Sequence, guess: float | None = None) -> Figure
 
     Args:
         shares: ``{model: {rank: LoRA's FLOPs / full fine-tuning's}}``, at most four models.
-        times: ``(label, predicted share of FLOPs, (low, median, high) share of time)`` of each step that was timed.
+        times: ``(label, predicted share of FLOPs, {way: (low, median, high) share of time})`` of each step that was
+            timed; a way is one of `WAYS`.
         guess: The learner's share of time for the first of them; None draws nothing.
     """
     made = figure(12, max(4.4, 1.8 + 0.34 * len(times)))
@@ -42,14 +45,16 @@ def draw(shares: Mapping, times: Sequence, guess: float | None = None) -> Figure
     right.axvline(1, **line("full", marker=""))
     right.axvline(TWO_THIRDS, color=COLOURS["ghost"], linewidth=1.2)
     right.plot([flops for _, flops, _ in times], places, **line("lora", linestyle="", label="FLOPs, predicted"))
-    middle = [median for *_, (_, median, _) in times]
-    reach = [[median - low for *_, (low, median, _) in times], [high - median for *_, (_, median, high) in times]]
-    right.errorbar(
-        middle, places, xerr=reach, **line("other", linestyle="", markersize=8, label="time, measured"), capsize=3
-    )
+    for (way, role), shift in zip(WAYS.items(), (0.0, 0.22), strict=True):
+        found = [(place + shift, taken[way]) for place, (*_, taken) in zip(places, times, strict=True) if way in taken]
+        if found:
+            heights, spread = [place for place, _ in found], np.array([time for _, time in found]).T  # (3, times)
+            look = line(role, linestyle="", markersize=8, label=f"time, {way}")
+            right.errorbar(spread[1], heights, xerr=np.abs(np.diff(spread, axis=0)), **look, capsize=3)
     right.set_yticks(list(places), [label for label, *_ in times])
     right.set(ylim=(len(times) - 0.4, -0.6), xlabel="LoRA's step / full's")
-    right.set_xlim(0, 1.1 * max([1.2, *(high for *_, (_, _, high) in times), *([guess] if guess else [])]))
+    highest = [time[-1] for *_, taken in times for time in taken.values()]
+    right.set_xlim(0, 1.1 * max([1.2, *highest, *([guess] if guess else [])]))
     right.set_title("FLOPs and time at r = 8")
     diamond(right, guess, 0)
     legend(right, loc="upper left", bbox_to_anchor=(0.0, -0.12), ncols=3)

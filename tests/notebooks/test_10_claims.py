@@ -10,6 +10,7 @@ from lora_teach.measure.architectures import ARCHITECTURES, build, targets, tota
 from lora_teach.measure.flops import layer_flops, predict_flops
 from lora_teach.measure.memory import predict_memory
 from lora_teach.measure.papers import printed_rows
+from lora_teach.measure.step_times import WAYS, step_times
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
 
 LLAMA = "Llama-3.1-8B"
@@ -35,8 +36,9 @@ def test_rank_8_on_q_and_v_is_9216_numbers_in_name_gpt():
     assert LoRAModel(NameGPT(), rank=8, target_modules=["q_proj", "v_proj"]).count()[0] == 9216
 
 
-def test_rank_64_on_all_layers_is_97_percent_of_name_gpt():
+def test_rank_64_on_all_layers_is_97_percent_of_name_gpt_and_less_than_1_of_gpt_3():
     assert round(64 * trainable_per_rank("NameGPT", "all linear") / total_parameters("NameGPT"), 2) == 0.97
+    assert 64 * trainable_per_rank("GPT-3 175B", "all linear") / total_parameters("GPT-3 175B") < 0.01
 
 
 def test_a_weight_grows_with_the_square_of_the_width_and_with_the_number_of_layers():
@@ -104,6 +106,25 @@ def test_name_gpt_is_96_wide_and_18_layers_are_adapted():
     model = LoRAModel(NameGPT(), rank=8)
     assert len(model.lora_layers) == 18
     assert model.base_model.blocks[0].attention.q_proj.in_features == 96
+
+
+def test_the_gpu_was_waiting_and_lora_has_more_to_tell_it():
+    rows = {(row.model, row.batch): row for row in step_times("all linear r8") if "NVIDIA" in row.device}
+    few, more = rows["SmolLM2-135M", "1 × 128"], rows["SmolLM2-135M", "8 × 512"]
+    assert 8 * 512 == 4096 and more.milliseconds[0] < 1.25 * few.milliseconds[0]
+    assert 1.7 < min(few.time[1], more.time[1]) <= max(few.time[1], more.time[1]) < 2
+
+
+def test_lora_is_quicker_only_with_8192_tokens_in_the_model_of_a_billion():
+    quick = {}
+    for way in WAYS:
+        for row in step_times(way):
+            if row.time[1] < 1:
+                quick.setdefault(way, {})[row.model, row.batch] = row.time[1]
+    assert set(quick["all linear r8"]) == {("Llama-3.2-1B", "8 × 1024"), ("Llama-3.2-1B", "16 × 1024")}
+    assert all(0.88 < time < 0.95 for time in quick["all linear r8"].values())
+    assert all(0.76 < quick["q v r8"][case] < 0.82 for case in quick["all linear r8"])
+    assert all(row.flops < 0.69 for row in step_times("q v r8") if row.model == "Llama-3.2-1B")
 
 
 def test_about_a_third_is_the_most_that_a_step_saves():
