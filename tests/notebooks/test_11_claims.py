@@ -1,0 +1,108 @@
+"""What notebook 11 reads off its pictures and its table, and says without a cell that shows it; its solutions solve."""
+
+from statistics import mean, median
+
+import numpy as np
+import pytest
+import torch
+
+from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
+from lora_teach.datasets import names
+from lora_teach.exercises import check_effective_rank, check_phi
+from lora_teach.live.intruders import LETTERS_KNOWN
+from lora_teach.live.learned_spectra import Spectra
+from lora_teach.measure.claims import forgetting_claims, learned_claims
+from lora_teach.measure.learned import Shrinker, matched_strength
+from lora_teach.measure.results import load_result
+from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+
+@pytest.fixture(scope="module")
+def learned():
+    return load_result("learned")
+
+
+@pytest.fixture(scope="module")
+def zulu(learned):
+    return learned["results"]["Zulu"]["contenders"]
+
+
+@pytest.fixture(scope="module")
+def words():
+    """{language: {claim: verdict}}."""
+    both = {language: learned_claims(language) + forgetting_claims(language) for language in ("Zulu", "Icelandic")}
+    return {language: {claim.text: claim.verdict for claim in claims} for language, claims in both.items()}
+
+
+def over_seeds(entry, key):
+    return mean(mean(run[key]) for run in entry["runs"])
+
+
+def test_its_own_runs_have_the_rates_that_validation_names_chose(zulu):
+    assert zulu["LoRA r=8"]["lr"] == 0.003 and zulu["full"]["lr"] == 0.001
+    assert load_result("race")["results"]["Zulu"]["contenders"]["full"]["lr"] == 0.001
+    for entry in zulu.values():
+        assert entry["tried"][str(entry["lr"])] == min(entry["tried"].values())
+
+
+def test_lora_fills_two_or_three_of_8_directions_and_five_or_six_of_64_and_full_takes_14(zulu):
+    assert 2 <= over_seeds(zulu["LoRA r=8"], "directions") <= 3
+    assert 5 <= over_seeds(zulu["LoRA r=64"], "directions") <= 6
+    assert round(over_seeds(zulu["full"], "directions")) == 14 == Spectra().count("all layers")["full"]
+
+
+def test_full_fine_tuning_is_as_good_with_an_update_of_about_half_the_size(zulu):
+    assert 0.45 < over_seeds(zulu["full"], "relative") / over_seeds(zulu["LoRA r=8"], "relative") < 0.65
+    losses = [mean(run["loss"][0] for run in zulu[name]["runs"]) for name in ("full", "LoRA r=8")]
+    assert abs(losses[0] - losses[1]) < 0.05
+
+
+def test_the_first_directions_of_rank_8_and_64_agree_in_some_layers_such_as_up(learned):
+    maps = learned["results"]["Zulu"]["similarities"]["maps"]["r=8 and r=64"]
+    first = {name.split(".")[-1]: phi[0][0] for name, phi in maps.items()}
+    assert first["up_proj"] > 0.5 and sum(phi > 0.5 for phi in first.values()) <= 3
+    assert first["q_proj"] < 0.5 and first["v_proj"] < 0.5
+
+
+def test_the_amplification_factor_falls_with_the_rank(zulu):
+    factors = [mean(median(run["amplification"]) for run in zulu[f"LoRA r={rank}"]["runs"]) for rank in (1, 2, 8, 64)]
+    assert factors == sorted(factors, reverse=True) and factors[0] > 5 and factors[-1] < 1
+
+
+def test_w_is_weaker_along_lora_than_halfway_but_stronger_than_chance(zulu):
+    for rank in (2, 8, 64):
+        assert 0 < over_seeds(zulu[f"LoRA r={rank}"], "emphasis") < 0.5
+
+
+def test_the_shipped_zulu_adapter_lost_so_much_english():
+    english = names.load("English").test[:LETTERS_KNOWN]
+    losses = [evaluate(load_name_gpt(), english), evaluate(load_language_adapter(load_name_gpt(), "Zulu"), english)]
+    assert losses == pytest.approx([2.11, 3.91], abs=0.006)
+
+
+@pytest.mark.parametrize("factor", [0.75, 0.5, 0.25])
+def test_turning_down_the_whole_update_gives_back_as_much_english_for_the_same_zulu(factor):
+    base, model = load_name_gpt(), load_language_adapter(load_name_gpt(), "Zulu")
+    lists = names.load("Zulu").test, names.load("English").test[:LETTERS_KNOWN]
+    new, old = Shrinker(base, model, 0.5, 10).path([factor], *lists)[0]
+    dial = matched_strength(base, model, new, *lists)["loss"]
+    assert dial[0] <= new and dial[1] < old
+    if factor < 0.5:
+        assert dial[1] < old - 0.3  # far more at low factors
+
+
+def test_at_rank_64_and_in_full_fine_tuning_shrinking_gives_nothing_back(zulu):
+    for name in ("LoRA r=64", "full"):
+        paths = np.array([run["intruders shrunk"] for run in zulu[name]["runs"]])  # (seeds, factors, 2)
+        assert (paths[:, -1, 1] - paths[:, 3, 1]).mean() < 0.03
+        assert mean(sum(run["intruders"]["0.5"]) for run in zulu[name]["runs"]) > 5
+
+
+def test_the_folded_solutions_solve_their_exercises():
+    lesson = Lesson(ROOT / "notebooks" / "11_what_did_it_learn.ipynb")
+    space = {"torch": torch}
+    for cell in lesson.cells:
+        for block in DETAILS.findall(cell.source) if cell.cell_type == "markdown" else []:
+            exec("".join(part.split("```")[0] for part in str(block).split("```python")[1:]), space)
+    assert check_phi(space["phi"]).passed
+    assert check_effective_rank(space["effective_rank"]).passed
