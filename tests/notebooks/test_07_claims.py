@@ -86,18 +86,26 @@ def test_the_shape_comes_first_and_the_weekday_last(runs):
         assert sheet.count("valid") >= max(sheet.count("who"), sheet.count("where")) > sheet.count("when")
 
 
-def test_after_about_a_hundred_examples_unseen_patterns_are_hardly_harder_than_seen_ones(runs):
+def test_nearly_all_comes_with_120_examples_and_unseen_patterns_are_no_harder(runs):
     for sheets in runs.values():
-        assert sheets[20].right() >= 20 > sheets[10].right()
-        for step in (20, 40, 60):
-            assert abs(sheets[step].right(True) - sheets[step].right(False)) <= 3
+        assert sheets[20].right() > 16 > sheets[10].right()
+    for step in (20, 40, 60):
+        seen, unseen = (sum(sheets[step].right(kind) for sheets in runs.values()) for kind in (True, False))
+        assert unseen > seen - 2 * len(runs)
 
 
-def test_then_it_stops_getting_better_with_nothing_left_to_learn_from_the_training_sentences(runs, result):
+def test_then_it_stops_getting_better_with_little_left_to_learn_from_the_training_sentences(runs, result):
     for name, sheets in runs.items():
-        assert sheets[60].right() <= sheets[20].right() + 2
+        assert max(sheets[40].right(), sheets[60].right()) <= sheets[20].right() + 2
         assert max(result["results"]["runs"][name]["loss"][-20:]) < 0.05
+        assert sheets[60].count("when") == 24 == sheets[60].count("valid")  # what is left is copying
     assert any("Glencoe" in said for said in runs["seed 0"][60].answers)
+
+
+def test_from_seed_to_seed_it_differs_by_up_to_six(runs):
+    counts = [[sheets[step].right() for sheets in runs.values()] for step in (5, 10, 20, 40, 60)]
+    assert max(max(line) - min(line) for line in counts) == 6
+    assert [runs["seed 1"][step].right() for step in (20, 40)] == [17, 19]
 
 
 def test_with_the_rule_of_capitals_it_shouts_and_does_not_spell(shouted, result):
@@ -121,16 +129,14 @@ def test_the_other_places_are_compared_with_the_same_seeds(result):
     assert set(count.values()) == {2} and list(count) == list(result["results"]["runs"])[: len(count)]
 
 
-def test_all_linear_layers_are_ahead_and_the_two_halves_can_not_be_told_apart(result, runs):
-    right = {
-        name: [stored(EXAM, run["sheets"][step]).right() for step in ("20", "40")]
-        for name, run in result["results"]["layers"].items()
-        if name.endswith("seed 0")
-    }
-    attention, mlp = right["attention, seed 0"], right["MLP, seed 0"]
-    for place, step in enumerate((20, 40)):
-        assert runs["seed 0"][step].right() > max(attention[place], mlp[place])
-    assert (attention[0] < mlp[0]) != (attention[1] < mlp[1])
+def test_all_linear_layers_are_ahead_with_one_seed_and_not_with_another(result, runs):
+    layers = result["results"]["layers"]
+    for step in (20, 40):
+        others = [
+            stored(EXAM, layers[f"{place}, seed 0"]["sheets"][str(step)]).right() for place in ("attention", "MLP")
+        ]
+        assert runs["seed 0"][step].right() > max(others)
+        assert runs["seed 1"][step].right() <= max(others) + 1
 
 
 def test_the_solutions_solve_the_exercises():
