@@ -16,6 +16,7 @@ from lora_teach.measure.results import load_result
 from lora_teach.measure.subspace import random_similarities
 
 HU, BIDERMAN, SHUTTLEWORTH = "Hu 2021", "Biderman 2024", "Shuttleworth 2024"
+OURS = "our question"
 HOLDS, FAILS, UNDECIDED = "holds here", "fails here", "undecided"
 
 
@@ -68,13 +69,8 @@ def learned_claims(language: str, result: Mapping | None = None) -> list[Claim]:
     most = settings["directions"]
     chance = chance_of_overlap(list(entry["similarities"]["inputs"].values()), most)
     rows = [
-        (
-            "full's ΔW has over 10 times the rank of LoRA's, r = 8",
-            BIDERMAN,
-            needs["full"],
-            _times(10, needs["LoRA r=8"]),
-        ),
-        ("the same, of LoRA's at r = 1", BIDERMAN, needs["full"], _times(10, needs["LoRA r=1"])),
+        ("full's ΔW has over 10 times LoRA's rank, r = 8", BIDERMAN, needs["full"], [10 * 8]),
+        ("full's ΔW has over 10 times LoRA's rank, r = 1", BIDERMAN, needs["full"], [10 * 1]),
         ("LoRA has intruder dimensions (r = 8)", SHUTTLEWORTH, counts["LoRA r=8"], [0]),
         ("full fine-tuning has none: fewer than 1", SHUTTLEWORTH, [1], counts["full"]),
         ("LoRA r = 1 has more of them than full", SHUTTLEWORTH, counts["LoRA r=1"], counts["full"]),
@@ -82,12 +78,12 @@ def learned_claims(language: str, result: Mapping | None = None) -> list[Claim]:
         ("shrinking them by a quarter gives English back", SHUTTLEWORTH, regained, [0]),
         (
             "… more than turning down all of ΔW for as much loss",
-            "our question",
+            OURS,
             [dial - english for dial, (_, english) in zip(by_dial, at_intruders, strict=True)],
             [0],
         ),
         ("the first direction of r = 8 is that of r = 64: φ > 0.5", HU, _phi(phi["r=8 and r=64"], 1), [0.5]),
-        ("two seeds share it too: φ > 0.5", HU, _phi(phi["r=8, two seeds"], 1), [0.5]),
+        ("two seeds of r = 8 share the first: φ > 0.5", OURS, _phi(phi["r=8, two seeds"], 1), [0.5]),
         (f"two seeds share more of {most} directions than chance", HU, _phi(phi["r=8, two seeds"], most), chance),
         ("LoRA's ΔW at r = 8 amplifies: factor above 1", HU, _median(runs["LoRA r=8"], "amplification"), [1]),
         ("LoRA's ΔW at r = 64 does too", HU, _median(runs["LoRA r=64"], "amplification"), [1]),
@@ -101,7 +97,7 @@ def learned_claims(language: str, result: Mapping | None = None) -> list[Claim]:
     return [Claim(text, source, language, tuple(a), tuple(b), verdict(a, b)) for text, source, a, b in rows]
 
 
-def forgetting_claims(language: str, ranks: Sequence[int] = (1, 16), result: Mapping | None = None) -> list[Claim]:
+def forgetting_claims(language: str, ranks: Sequence[int] = (1, 16, 64), result: Mapping | None = None) -> list[Claim]:
     """Return the claims of "LoRA learns less and forgets less": at the best checkpoint, and where both learned as much.
 
     Only those of contenders that have run on this language.
@@ -161,12 +157,8 @@ def _phi(pairs, count) -> list[float]:
     return [mean(phi[count - 1] for phi in by_layer.values()) for by_layer in pairs]
 
 
-def _times(factor, values) -> list[float]:
-    return [factor * value for value in values]
-
-
 def _band(values) -> str:
     low, high = min(values), max(values)
-    digits = 0 if high >= 10 else 2
+    digits = 0 if high >= 10 or all(value == int(value) for value in values) else 2
     texts = f"{low:.{digits}f}", f"{high:.{digits}f}"
     return texts[0] if texts[0] == texts[1] else " to ".join(texts)

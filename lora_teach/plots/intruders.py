@@ -15,6 +15,8 @@ from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panel
 METERS = ("learned", "forgotten")
 LOOKS = {"intruders": ("other", "its intruders × factor"), "update": ("lora", "the whole update × factor")}
 
+SHORT = {"intruders": "intruders ×", "update": "all of ΔW ×"}  # where there is little room
+
 
 @dataclass
 class Intruders:
@@ -92,11 +94,11 @@ def multiples(contenders: Mapping, counts: Mapping, base: Sequence, language: st
     fig = figure(9.8, 3.4)
     grid = panels(fig, columns=len(contenders), sharex=True, sharey=True)
     for axes, (name, both) in zip(grid, contenders.items(), strict=True):
-        for way, (role, label) in LOOKS.items():
+        for way, (role, _) in LOOKS.items():
             paths = np.asarray(both[way])  # (seeds, factors, 2)
             for path in paths:
                 axes.plot(*path.T, **line(role, marker="", linewidth=0.8, alpha=0.4))
-            axes.plot(*paths.mean(0).T, **line(role, markersize=4, label=label))
+            axes.plot(*paths.mean(0).T, **line(role, markersize=4, label=SHORT[way]))
         axes.plot(*base, "s", color=COLOURS["base"], markersize=5)
         axes.set_title(f"{name}\n{counts[name]:.0f} intruders", size=10)
     low, high = np.asarray(next(iter(contenders.values()))["update"]).mean(0)[[-1, 0]].T

@@ -11,9 +11,12 @@ from lora_teach.datasets import names
 from lora_teach.exercises import check_effective_rank, check_phi
 from lora_teach.live.intruders import LETTERS_KNOWN
 from lora_teach.live.learned_spectra import Spectra
+from lora_teach.measure import intruder_dimensions
 from lora_teach.measure.claims import forgetting_claims, learned_claims
-from lora_teach.measure.learned import Shrinker, matched_strength
+from lora_teach.measure.equal_learning import WAYS, verdicts
+from lora_teach.measure.learned import Shrinker, matched_strength, matrices, updates
 from lora_teach.measure.results import load_result
+from lora_teach.measure.tuning import contender, tune
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
 
 
@@ -96,6 +99,61 @@ def test_at_rank_64_and_in_full_fine_tuning_shrinking_gives_nothing_back(zulu):
         paths = np.array([run["intruders shrunk"] for run in zulu[name]["runs"]])  # (seeds, factors, 2)
         assert (paths[:, -1, 1] - paths[:, 3, 1]).mean() < 0.03
         assert mean(sum(run["intruders"]["0.5"]) for run in zulu[name]["runs"]) > 5
+
+
+def test_size_for_size_full_fine_tuning_brings_in_more_intruders_with_another_seed_too():
+    base = load_name_gpt()
+    full, lora = contender(base, seed=1), contender(base, 8, seed=1)
+    tune(full, "Zulu", lr=1e-3, steps=60, seed=1)
+    tune(lora, "Zulu", lr=3e-3, steps=80, seed=1)
+    before, wide, low = matrices(base), updates(base, full), updates(base, lora)
+
+    def count(changes):
+        return sum(len(intruder_dimensions(before[name], before[name] + delta)) for name, delta in changes.items())
+
+    stretched = {name: delta * low[name].norm() / delta.norm() for name, delta in wide.items()}
+    assert count(stretched) > 2 * count(low)
+
+
+def test_a_rank_1_update_brings_in_about_one_intruder_a_layer_at_most(learned):
+    for result in learned["results"].values():
+        for run in result["contenders"]["LoRA r=1"]["runs"]:
+            counts = run["intruders"]["0.5"]
+            assert len(counts) == 18 and sum(counts) <= 20
+
+
+def test_the_sightings_hold_on_both_languages_and_the_sharper_sentences_fail(words):
+    for said in words.values():
+        for sighting in (
+            "LoRA has intruder dimensions (r = 8)",
+            "shrinking them by a quarter gives English back",
+            "two seeds share more of 8 directions than chance",
+            "LoRA's ΔW at r = 8 amplifies: factor above 1",
+        ):
+            assert said[sighting] == "holds here"
+        for sentence in (
+            "full fine-tuning has none: fewer than 1",
+            "a high rank has fewer than a low one (64 and 8)",
+            "the first direction of r = 8 is that of r = 64: φ > 0.5",
+            "full's ΔW has over 10 times LoRA's rank, r = 8",
+        ):
+            assert said[sentence] == "fails here"
+    ones = [said["LoRA r = 1 has more of them than full"] for said in words.values()]
+    assert ones == ["holds here", "fails here"]
+
+
+def test_on_zulu_nobody_forgets_less_where_all_have_learned_as_much_and_low_ranks_forget_more():
+    entry = load_result("forgetting")["results"]["Zulu"]
+    for way in WAYS:
+        found = {name: one.word for name, one in verdicts(entry, way).items()}
+        assert "less" not in found.values()
+        assert found["LoRA r=1"] == found["LoRA r=4"] == "more"
+
+
+def test_at_the_ends_of_the_runs_rank_64_forgot_less_ranks_1_and_16_are_undecided_and_rank_1_learned_less(words):
+    ends = {rank: words["Zulu"][f"LoRA r={rank} forgets less than full"] for rank in (1, 16, 64)}
+    assert ends == {1: "undecided", 16: "undecided", 64: "holds here"}
+    assert words["Zulu"]["LoRA r=1 learns less than full: ends at a higher loss"] == "holds here"
 
 
 def test_the_folded_solutions_solve_their_exercises():
