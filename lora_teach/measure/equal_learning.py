@@ -63,8 +63,13 @@ def lowest(bands: Mapping[str, Band]) -> list[str]:
 
 
 def finished(entry: Mapping) -> dict[str, list[dict]]:
-    """Return ``{contender: its runs at the chosen learning rate, one a seed}`` of one language, those that have any."""
-    return {name: runs for name in CONTENDERS if (runs := runs_of(entry, name))}
+    """Return ``{contender: its runs at the chosen learning rate, one a seed}`` of one language.
+
+    Whose seeds have not all run yet is left out: it would have too narrow a band.
+    """
+    groups = {name: runs_of(entry, name) for name in CONTENDERS}
+    seeds = max(map(len, groups.values()))
+    return {name: runs for name, runs in groups.items() if runs and len(runs) == seeds}
 
 
 def at_checkpoint(entry: Mapping) -> dict[str, tuple[Band, Band]]:

@@ -132,6 +132,9 @@ def test_a_rate_beside_a_known_one_is_run_after_everything_else():
 def test_only_runs_at_the_chosen_rate_count():
     assert [run["seed"] for run in finished(ZULU)["rsLoRA r=16"]] == [0, 1]
     assert list(finished(ICELANDIC)) == ["LoRA r=1", "full"]
+    one_seed_less = ICELANDIC | {"runs": ICELANDIC["runs"] | {"LoRA r=1": ICELANDIC["runs"]["LoRA r=1"][:1]}}
+    assert list(finished(one_seed_less)) == ["full"]
+    assert finished({"lr": {}, "runs": {}}) == {}
 
 
 def test_who_learns_most_and_forgets_least_on_made_up_results():
@@ -191,15 +194,16 @@ def test_a_path_is_read_where_it_first_reaches_a_loss():
 
 
 def test_the_shipped_results_are_complete_tuned_and_begin_at_the_base(base):
-    """Every contender, both languages, all seeds, each at the rate that was best on validation names."""
+    """Two languages, all seeds, each contender at the rate that was best on validation names; all of them on Zulu."""
     result = load_result("forgetting")
     settings, race = result["settings"], load_result("race")["results"]
     assert settings["contenders"] == CONTENDERS
     assert (settings["rates"], settings["looks"]) == (list(RATES), list(LOOKS))
+    assert list(finished(result["results"]["Zulu"])) == list(CONTENDERS)
     english = evaluate(base, names.load("English").test)
     for language, entry in result["results"].items():
         start = [evaluate(base, names.load(language).test), english]
-        assert list(finished(entry)) == list(CONTENDERS)
+        assert {"LoRA r=1", "LoRA r=4", "LoRA r=16", "LoRA r=64", "full"} <= set(finished(entry))
         for name, runs in finished(entry).items():
             assert [run["seed"] for run in runs] == settings["seeds"]
             tried = {run["lr"]: run["best_validation"] for run in entry["runs"][name] if run["seed"] == 0}
@@ -211,3 +215,22 @@ def test_the_shipped_results_are_complete_tuned_and_begin_at_the_base(base):
                 assert run["training"][0] == run["strength"][0] == pytest.approx(start, abs=1e-3)
                 assert run["strength"][settings["strengths"].index(1)] == run["loss"]
                 assert run["loss"][0] < start[0] - 1 and run["loss"][1] > english + 0.3
+
+
+def test_at_equal_learning_no_contender_forgets_less_than_full_fine_tuning():
+    """On Zulu, on both paths, and wherever above the lowest loss the line is drawn; rank 1 and 4 forget more."""
+    entry = load_result("forgetting")["results"]["Zulu"]
+    for way in ("training", "strength"):
+        for margin in (0, 0.05, 0.1, 0.2):
+            words = {name: verdict.word for name, verdict in verdicts(entry, way, margin=margin).items()}
+            assert "less" not in words.values()
+            assert words["LoRA r=1"] == words["LoRA r=4"] == "more"
+
+
+def test_turning_down_keeps_more_english_than_stopping_early_and_a_lower_rate_more_than_a_higher():
+    entry = load_result("forgetting")["results"]["Zulu"]
+    ends = {way: english_by_contender(entry, way, 2.05) for way in ("strength", "training")}
+    assert all(ends["strength"][name].high < ends["training"][name].low for name in CONTENDERS)
+    for name in ("LoRA r=64", "rsLoRA r=16", "rsLoRA r=64"):
+        english = list(english_by_rate(entry, name, 2.05).values())
+        assert len(english) == 3 and english == sorted(english)

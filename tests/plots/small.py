@@ -96,7 +96,7 @@ FORGETTING = {
             "lr": {"LoRA r=1": 0.01, "full": 0.001},
             "runs": {
                 "LoRA r=1": [forgetting_run(0, 0.2, 2.4), forgetting_run(1, 0.3, 2.3)],
-                "full": [forgetting_run(0, 0.5, 2.1, 0.001)],  # the second seed has not run yet
+                "full": [forgetting_run(0, 0.5, 2.1, 0.001), forgetting_run(1, 0.5, 2.1, 0.001)],
             },
         },
     },
