@@ -13,6 +13,7 @@ from lora_teach.measure.architectures import ARCHITECTURES, total_parameters, tr
 
 UNITS = {"": 1, "M": 10**6, "B": 10**9}
 NEAR = Decimal("0.001")
+HEADING = f"  {'model':14} {'adapted':26} {'printed':>13} {'derived':>13} {'':9} where it is printed"
 MARKS = {"agrees": "✓", "nearly": "≈", "does not": "✗"}
 
 

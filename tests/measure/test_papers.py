@@ -3,7 +3,7 @@
 import pytest
 
 from lora_teach.measure.architectures import build
-from lora_teach.measure.papers import MARKS, ROWS, printed_rows, verdict
+from lora_teach.measure.papers import HEADING, MARKS, ROWS, printed_rows, verdict
 
 D = {"RoBERTa-base": (12, 768), "RoBERTa-large": (24, 1024), "DeBERTa-v2-XXL": (48, 1536), "GPT-2 medium": (24, 1024),
      "GPT-2 large": (36, 1280), "GPT-3 175B": (96, 12_288), "Llama-2-7B": (32, 4096)}  # fmt: skip
@@ -95,3 +95,11 @@ def test_roberta_bases_classifier_is_transformers_own():
     model.config.num_labels = 3
     head = RobertaClassificationHead(model.config)
     assert 294_912 + sum(parameter.numel() for parameter in head.parameters()) == 887_811
+
+
+@pytest.mark.parametrize("row", ROWS[:3] + ROWS[-6:], ids=lambda row: f"{row.model} {row.printed}")
+def test_the_heading_stands_over_its_columns(row):
+    line = str(row)
+    assert line.index(row.model) == HEADING.index("model") and line.index(row.where) == HEADING.index("where")
+    assert line[: HEADING.index("printed") + 7].endswith(row.printed)
+    assert line[: HEADING.index("derived") + 7].endswith(f"{row.derived:,}")
