@@ -112,9 +112,9 @@ class Forgetting(View):
         )
 
     def _both_ways(self, language) -> str:
-        return " ".join(f"{self._equal_learning(language, way)}." for way in ("strength", "training"))
+        return " ".join(f"{self._equal_learning(language, way, False)}." for way in ("strength", "training"))
 
-    def _equal_learning(self, language, way) -> str:
+    def _equal_learning(self, language, way, numbers=True) -> str:
         """Who has kept more English than full fine-tuning where all have learned equally much; see `apart`."""
         level, bands = self.equal[language][way]
         full, groups = bands["full"], {"less": [], "more": [], "undecided": []}
@@ -123,7 +123,7 @@ class Forgetting(View):
                 word = (
                     "undecided" if not apart(bands[name], full) else "less" if bands[name].mean < full.mean else "more"
                 )
-                groups[word].append(f"{name} {bands[name].mean:.2f}")
+                groups[word].append(f"{name} {bands[name].mean:.2f}" if numbers else name)
         said = {"less": "less is forgotten by", "more": "more by", "undecided": "undecided:"}
         listed = [f"{said[word]} {', '.join(names) or 'nobody'}" for word, names in groups.items()]
         if not groups["undecided"]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from lora_teach.plots.die import die_axis
 from lora_teach.plots.picture import Picture
@@ -102,6 +103,7 @@ def draw(contenders: Sequence[str], guess: float | None = None) -> Forgetting:
     right.sharey(middle)
     left.set(xlabel="loss on the new language", ylabel="loss on English (nats a letter)", xlim=(2, 3), ylim=(2, 5))
     left.annotate("down and to the left is better", (0.02, 0.03), xycoords="axes fraction", size=9)
+    left.yaxis.set_major_locator(MultipleLocator(0.5))  # labels of one width, whatever the language
     die_axis(left, SIDES, top=True)
     for one in (middle, right):
         one.set_yticks(range(len(contenders)), contenders)

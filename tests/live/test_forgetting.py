@@ -76,7 +76,7 @@ def test_the_twin_tells_who_learned_most_and_what_english_is_at_equal_learning()
     said = Forgetting(result=FORGETTING).twin().sentence
     assert "Zulu: most is learned by full. Scaled to 2.15 on Zulu, full has English at 2.95;" in said
     assert "Icelandic: most is learned by full. Scaled to 2.45" in said
-    assert "Trained to 2.25 on Icelandic, full has English at 3.25; less is forgotten by LoRA r=1 3.00;" in said
+    assert "Trained to 2.25 on Icelandic, full has English at 3.25; less is forgotten by LoRA r=1;" in said
 
 
 def test_the_example_opens_with_ones_own_language():
