@@ -1,6 +1,6 @@
 """Run "learning against forgetting" in full: LoRA at four ranks, rsLoRA at two and full fine-tuning, on two languages.
 
-    OMP_NUM_THREADS=1 python data/make_forgetting.py [--out data/forgetting.json] [--minutes 5]     about half an hour on one core
+    OMP_NUM_THREADS=1 python data/make_forgetting.py [--out data/forgetting.json] [--minutes 5]      about half an hour
 
 Learning rate and checkpoint are chosen on validation names; reported on test names, three seeds. The file is written
 after each run, and an unfinished one is carried on with; ``--minutes`` ends the command early.
