@@ -142,18 +142,21 @@ def test_the_sightings_hold_on_both_languages_and_the_sharper_sentences_fail(wor
     assert ones == ["holds here", "fails here"]
 
 
-def test_on_zulu_nobody_forgets_less_where_all_have_learned_as_much_and_low_ranks_forget_more():
-    entry = load_result("forgetting")["results"]["Zulu"]
+@pytest.mark.parametrize("language", ["Zulu", "Icelandic"])
+def test_nobody_forgets_less_where_all_have_learned_as_much_and_rank_1_forgets_more(language):
+    entry = load_result("forgetting")["results"][language]
     for way in WAYS:
         found = {name: one.word for name, one in verdicts(entry, way).items()}
-        assert "less" not in found.values()
-        assert found["LoRA r=1"] == found["LoRA r=4"] == "more"
+        assert "less" not in found.values() and found["LoRA r=1"] == "more"
 
 
-def test_at_the_ends_of_the_runs_rank_64_forgot_less_ranks_1_and_16_are_undecided_and_rank_1_learned_less(words):
-    ends = {rank: words["Zulu"][f"LoRA r={rank} forgets less than full"] for rank in (1, 16, 64)}
-    assert ends == {1: "undecided", 16: "undecided", 64: "holds here"}
-    assert words["Zulu"]["LoRA r=1 learns less than full: ends at a higher loss"] == "holds here"
+def test_rank_1_on_icelandic_ends_with_less_learned_and_less_forgotten_and_has_forgotten_more_for_what_it_learned(
+    words,
+):
+    said = words["Icelandic"]
+    assert said["LoRA r=1 learns less than full: ends at a higher loss"] == "holds here"
+    assert said["LoRA r=1 forgets less than full"] == "holds here"
+    assert said["LoRA r=1 forgets less where both have learned equally much"] == "fails here"
 
 
 def test_the_folded_solutions_solve_their_exercises():
