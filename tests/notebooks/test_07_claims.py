@@ -102,10 +102,11 @@ def test_then_it_stops_getting_better_with_little_left_to_learn_from_the_trainin
     assert any("Glencoe" in said for said in runs["seed 0"][60].answers)
 
 
-def test_from_seed_to_seed_it_differs_by_up_to_six(runs):
-    counts = [[sheets[step].right() for sheets in runs.values()] for step in (5, 10, 20, 40, 60)]
-    assert max(max(line) - min(line) for line in counts) == 6
-    assert [runs["seed 1"][step].right() for step in (20, 40)] == [17, 19]
+def test_one_run_has_23_at_step_20_and_the_two_others_never_come_to_20(runs):
+    first, *others = runs.values()
+    assert first[20].right() == 23 and len(others) == 2
+    assert max(sheet.right() for sheets in others for sheet in sheets.values()) < 20
+    assert [runs[f"seed {seed}"][step].right() for seed in (1, 2) for step in (20, 40)] == [17, 19, 17, 17]
 
 
 def test_with_the_rule_of_capitals_it_shouts_and_does_not_spell(shouted, result):
@@ -136,7 +137,7 @@ def test_all_linear_layers_are_ahead_with_one_seed_and_not_with_another(result, 
             stored(EXAM, layers[f"{place}, seed 0"]["sheets"][str(step)]).right() for place in ("attention", "MLP")
         ]
         assert runs["seed 0"][step].right() > max(others)
-        assert runs["seed 1"][step].right() <= max(others) + 1
+        assert all(runs[f"seed {seed}"][step].right() <= max(others) + 1 for seed in (1, 2))
 
 
 def test_the_solutions_solve_the_exercises():
