@@ -75,8 +75,7 @@ def predict_memory(
 
     The rule, operation by operation, is in `lora_teach.measure.tape`. It holds for NameGPT and transformers' Llama (so
     SmolLM2), Qwen2 and OPT (so GPT-3's sizes) with PyTorch's fused attention ("sdpa"), a plain LoRA and no dropout.
-    Kernels' working space and what lives for one operation only is not in it: the logits' own gradient, say, which for
-    a moment is as large as the log-probabilities.
+    Kernels' working space and what lives for one operation only is not in it; `predict_peak` adds the largest of that.
 
     Args:
         model: The base; on ``torch.device("meta")`` one of any size costs nothing.
@@ -119,6 +118,26 @@ def predict_memory(
         optimiser=states * training + (STEP * tensors if optimizer == "adamw" else 0),
         activations=sum(size for size, _ in held.values()),
     )
+
+
+def predict_peak(model, batch_size, seq_len, **options):
+    """Predict the most that a step holds at any moment, in bytes: what has to fit into a GPU.
+
+    That is `predict_memory`'s total and, as the backward begins, the gradients of the log-probabilities and of the
+    logits: each as large as the vocabulary times the tokens, mostly in float32. Where the vocabulary is small, what
+    lives for one operation inside a block may be more; that is not in it, nor is kernels' working space, below 0.1 GB.
+    ``data/memory_cuda.json`` has what CUDA's allocator says.
+
+    Args:
+        model: As `predict_memory` takes it, and so are the others.
+        batch_size: Sequences in a batch.
+        seq_len: Tokens in each.
+        **options: Those of `predict_memory`.
+    """
+    held = predict_memory(model, batch_size, seq_len, **options)
+    walked = {key: value for key, value in options.items() if key not in ("checkpointing", "optimizer")}
+    tape, _ = walk(model, batch_size, seq_len, **walked)
+    return held.total - held.activations + tape.peak(options.get("checkpointing", False))
 
 
 def predict_kept(model, batch_size, seq_len, *, checkpointing=False, **options):

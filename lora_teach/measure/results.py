@@ -18,6 +18,7 @@ RESULTS = {
     "turn_it_down": "python data/make_turn_it_down.py",
     "ranks": "python data/make_ranks.py",
     "memory": "python data/make_memory.py",
+    "memory_cuda": "python tests/benchmarks/memory_cuda.py --out data/memory_cuda.json",
     "answer_sheet": "python data/make_answer_sheet.py",
     "forgetting": "python data/make_forgetting.py",
     "angle": "python data/make_angle.py",

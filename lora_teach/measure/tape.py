@@ -67,6 +67,7 @@ class Tape:
         self.batch, self.seq, self.tokens, self.itemsize = batch_size, seq_len, batch_size * seq_len, itemsize
         self.trains, self.ranks, self.adapter_itemsize = ranks is None, ranks or {}, adapter_itemsize
         self.padded, self.parts, self.met = padded, [Part(None)], set()
+        self.passing = 0  # bytes that the loss's backward makes for a moment
 
     def enter_block(self, x):
         """Begin a block, whose input is ``x``."""
@@ -195,8 +196,12 @@ class Tape:
         return Value(left.width, left.itemsize, left.gradient or right.gradient)
 
     def cross_entropy(self, logits, itemsize):
-        """Keep the log-probabilities of the whole vocabulary, the targets, and the number of targets."""
+        """Keep the log-probabilities of the whole vocabulary, the targets, and the number of targets.
+
+        The backward begins with the gradients of the log-probabilities and of the logits: two more of that size.
+        """
         self.keep("log-probabilities", Value(logits.width, itemsize, True))
+        self.passing = 2 * self.tokens * logits.width * itemsize
         self.keep("tokens", "targets", self.tokens * INDEX)
         self.keep("tokens", "count", itemsize)
 
@@ -208,13 +213,24 @@ class Tape:
         That is at the end of the forward. With checkpointing a block keeps its input only, and is computed once more
         when the backward comes to it; by then the loss has let go of its own. The larger of the two moments counts.
         """
-        if not checkpointing:
-            return {what: size for part in self.parts for what, size in part.kept.items()}
+        return max(self._moments(checkpointing), key=_size)
+
+    def peak(self, checkpointing=False):
+        """Return the bytes of `held` with what the loss's backward makes for a moment, when that is most."""
+        *blocks, end_of_forward = map(_size, self._moments(checkpointing))
+        return max([end_of_forward + self.passing, *blocks])
+
+    def _moments(self, checkpointing):
+        """What is held when the backward comes to each block that is computed again, and, last, when it begins."""
         moments, so_far = [], {}
         for part in self.parts:
-            if part.entry is None:
+            if part.entry is None or not checkpointing:
                 so_far |= part.kept
             else:
                 so_far[part.entry] = (self.tokens * part.entry.width * part.entry.itemsize, "inputs of blocks")
                 moments.append(part.kept | so_far)
-        return max((*moments, so_far), key=lambda held: sum(size for size, _ in held.values()))
+        return [*moments, so_far]
+
+
+def _size(held):
+    return sum(size for size, _ in held.values())

@@ -3,9 +3,9 @@
     python tests/benchmarks/memory_cuda.py [--out FILE] [--quick]
 
 Random models of SmolLM2-135M's and Llama-3.2-1B's sizes in bfloat16, the first in float32 too, at several batches.
-Columns: activations, predicted and as the forward left them allocated; the sum of weights, adapters, gradients,
-optimiser state and activations, predicted; the allocator's peak with gradients from an earlier batch, and without.
-With checkpointing, predicted activations are those of the worst moment, measured ones those at the forward's end.
+Columns: activations, predicted and as the forward left them allocated; the most that a step holds with gradients from
+an earlier batch, predicted and the allocator's peak; what the allocator took from the device. With checkpointing,
+predicted activations are those of the worst moment, measured ones those at the forward's end.
 
 The prediction is for a fused attention. In float32, CUDA may have none for heads that share keys: then the (seq, seq)
 matrices are kept, and the first rows are off by them.
@@ -13,8 +13,7 @@ matrices are kept, and the first rows are off by them.
 
 import argparse
 import gc
-import json
-import platform
+import time
 import warnings
 from pathlib import Path
 
@@ -24,7 +23,8 @@ import transformers
 from lora_teach import LoRAModel
 from lora_teach.measure.allocator import measure_cuda_memory
 from lora_teach.measure.costs import SETTINGS, random_batch
-from lora_teach.measure.memory import predict_kept, predict_memory, readable
+from lora_teach.measure.memory import predict_memory, predict_peak, readable
+from lora_teach.measure.results import write_result
 
 SIZES = {
     "SmolLM2-135M": dict(
@@ -50,16 +50,15 @@ def row(name, dtype, batch_size, seq_len, setting):
     with torch.device("cuda"):
         base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES[name])).to(dtype)
     predicted = predict_memory(base, batch_size, seq_len, **options)
-    kinds = predict_kept(base, batch_size, seq_len, **options)
+    predicted_peak = predict_peak(base, batch_size, seq_len, **options)
     batch, loss_fn = random_batch(base, batch_size, seq_len)
     checkpointing = options.pop("checkpointing", False)
     model = LoRAModel(base, **options) if options else base
     found = measure_cuda_memory(model, batch, loss_fn, checkpointing=checkpointing)
     return {
         "model": name, "dtype": str(dtype).removeprefix("torch."), "batch": batch_size, "seq": seq_len,
-        "setting": setting, "predicted": vars(predicted), "predicted_total": predicted.total,
-        "predicted_kinds": kinds, "measured": vars(found.memory), "peak": found.peak, "peak_fresh": found.peak_fresh,
-        "reserved": found.reserved,
+        "setting": setting, "predicted": vars(predicted), "predicted_peak": predicted_peak,
+        "measured": vars(found.memory), "peak": found.peak, "reserved": found.reserved,
     }  # fmt: skip
 
 
@@ -76,9 +75,9 @@ def main():
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {device}")
     print(
         f"{'model':13} {'dtype':9} {'batch':>10}  {'setting':28} {'act. pred.':>10} {'measured':>9} {'ratio':>6} "
-        f"{'sum pred.':>10} {'peak':>9} {'ratio':>6} {'fresh':>9}"
+        f"{'peak pred.':>10} {'peak':>9} {'ratio':>6} {'reserved':>9}"
     )
-    rows = []
+    started, rows = time.perf_counter(), []
     for name, dtype, batches in CASES:
         for batch_size, seq_len in batches[:1] if chosen.quick else batches:
             for setting in SETTINGS:
@@ -99,14 +98,14 @@ def main():
                 ]
                 print(
                     f"{name:13} {one['dtype']:9} {batch_size:>4} × {seq_len:<4} {setting:28} {readable(acts):>10} "
-                    f"{readable(kept):>9} {acts / kept:>6.3f} {readable(one['predicted_total']):>10} "
-                    f"{readable(one['peak']):>9} {one['predicted_total'] / one['peak']:>6.3f} "
-                    f"{readable(one['peak_fresh']):>9}" + (f"  not exact: {', '.join(wrong)}" if wrong else ""),
+                    f"{readable(kept):>9} {acts / kept:>6.3f} {readable(one['predicted_peak']):>10} "
+                    f"{readable(one['peak']):>9} {one['predicted_peak'] / one['peak']:>6.3f} "
+                    f"{readable(one['reserved']):>9}" + (f"  not exact: {', '.join(wrong)}" if wrong else ""),
                     flush=True,
                 )
     if chosen.out:
-        versions = {"python": platform.python_version(), "torch": torch.__version__, "device": device}
-        chosen.out.write_text(json.dumps({"versions": versions, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        settings = {"device": device, "models": SIZES}
+        write_result(chosen.out, "memory_cuda", settings, rows, time.perf_counter() - started, unit="bytes", flat=True)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def main():
             ours, theirs = (
                 models[name](tokens).logits.float() for name in ("ours", "PEFT")
             )  # (batch, seq, vocabulary)
-        assert (ours - theirs).norm() <= (1e-4 if dtype == torch.float32 else 0.03) * theirs.norm()
+        assert (ours - theirs).norm() <= (1e-4 if dtype == torch.float32 else 0.1) * theirs.norm()
         del ours, theirs
         pairs = [("ours", "PEFT"), ("ours", "base"), ("PEFT", "base")]
         report(size, "forward", race(models, forward, tokens, rounds), pairs)

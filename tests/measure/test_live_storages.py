@@ -1,6 +1,7 @@
 """What a forward leaves, counted without autograd's hooks: the storages that operations made and that live."""
 
 import weakref
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -8,11 +9,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lora_teach import LoRAModel
-from lora_teach.measure.costs import SETTINGS, new_base, random_batch
-from lora_teach.measure.held import as_found, loss_of
-from lora_teach.measure.memory import predict_memory
+from lora_teach.measure.costs import SETTINGS, TINY_LLAMA, new_base, random_batch
+from lora_teach.measure.held import as_found, checkpointed, loss_of
+from lora_teach.measure.memory import predict_memory, predict_peak
 
-pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers")
 
 
 class Living(TorchDispatchMode):
@@ -74,3 +75,20 @@ def test_what_lives_after_a_forward_was_predicted_and_the_worst_moment_holds_mor
     # Indices and targets of the batch itself are among what is kept, and no operation of the step made them.
     assert left == pytest.approx(predicted, rel=0.01)
     assert predicted < living.peak < 1.5 * predicted
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_with_a_large_vocabulary_the_worst_moment_is_the_predicted_peak(setting, dtype):
+    options = dict(SETTINGS[setting])
+    base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**TINY_LLAMA | {"vocab_size": 4000})).to(dtype)
+    held, peak = predict_memory(base, 16, 17, **options), predict_peak(base, 16, 17, **options)
+    batch, loss_fn = random_batch(base, 16, 17)
+    checkpointing = options.pop("checkpointing", False)
+    model = LoRAModel(base, **options) if options else base
+    with as_found(model), checkpointed(model) if checkpointing else nullcontext():
+        loss_of(model, batch, loss_fn).backward()  # the gradients lie there now, and are made no second time
+        with Living() as living:
+            loss_of(model, batch, loss_fn).backward()
+    assert living.peak == pytest.approx(peak - held.total + held.activations, rel=0.01)
+    assert living.peak > 2 * held.activations
