@@ -93,4 +93,6 @@ class Intruders(View):
     def example(cls, guess=None):
         """The explorer as notebook 11 shows it."""
         view = cls(guess)
-        return explore(view, factor=(0.0, 1.0, 0.75, 0.05), epsilon=(EPSILONS, 0.5), twin=view.twin())
+        return explore(
+            view, factor=(0.0, 1.0, 0.75, 0.05), epsilon=(EPSILONS, 0.5), labels={"epsilon": "ε"}, twin=view.twin()
+        )
