@@ -79,8 +79,6 @@ def test_the_table_has_a_row_a_claim_and_a_column_a_language():
     claims = [Claim("a", "b", language, (1.0, 2.0), (0.5,), "holds here") for language in ("Zulu", "Icelandic")]
     table = as_markdown(*([claim] for claim in claims)).splitlines()
     assert table[0] == "| claim | source | Zulu | Icelandic |"
-    assert (
-        table[2] == "| a | b | **holds here**: 1 to 2 against 0.50 | **holds here**: 1 to 2 against 0.50 |"
-    )
+    assert table[2] == "| a | b | **holds here**: 1 to 2 against 0.50 | **holds here**: 1 to 2 against 0.50 |"
     assert as_markdown([claims[0]], [claims[1]._replace(text="c")]).endswith("against 0.50 | – |")
     assert claims[0]._replace(above=(13.4, 14.2), below=(3,)).numbers == "13 to 14 against 3"
