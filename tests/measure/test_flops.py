@@ -6,26 +6,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lora_teach import LoRAModel
-from lora_teach.measure.costs import QUERY_VALUE, SETTINGS, SIZES, compare_flops, new_base, random_batch
+from lora_teach.measure.costs import QUERY_VALUE, SETTINGS, compare_flops, new_base, random_batch
 from lora_teach.measure.flops import count_flops, layer_flops, predict_flops
 from lora_teach.measure.held import loss_of
 from lora_teach.measure.tape import Tape, Value
+from tests.measure.costs import CASES
 
 transformers = pytest.importorskip("transformers")
-
-CASES = [
-    pytest.param(base, *size, marks=[pytest.mark.smollm2] if base == "SmolLM2-135M" else [])
-    for base, sizes in SIZES.items()
-    for size in sizes
-]
-
-
-@pytest.fixture(scope="module")
-def bases():
-    """The bases that were asked for, each made once."""
-    made = {}
-    yield lambda name: made[name] if name in made else made.setdefault(name, new_base(name))
-    made.clear()
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

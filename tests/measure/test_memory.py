@@ -13,23 +13,11 @@ from lora_teach.measure.costs import QUERY_VALUE, SETTINGS, SIZES, compare_memor
 from lora_teach.measure.held import measure_memory
 from lora_teach.measure.memory import Memory, predict_kept, predict_memory, predict_peak, readable
 from lora_teach.measure.results import load_result
+from tests.measure.costs import CASES
 
 transformers = pytest.importorskip("transformers")
 
-CASES = [
-    pytest.param(base, *size, marks=[pytest.mark.smollm2] if base == "SmolLM2-135M" else [])
-    for base, sizes in SIZES.items()
-    for size in sizes
-]
 EXACT = ("weights", "adapters", "gradients", "optimiser")
-
-
-@pytest.fixture(scope="module")
-def bases():
-    """The bases that were asked for, each made once."""
-    made = {}
-    yield lambda name: made[name] if name in made else made.setdefault(name, new_base(name))
-    made.clear()
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

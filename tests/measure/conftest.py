@@ -1,0 +1,13 @@
+"""Bases for what a step costs."""
+
+import pytest
+
+from lora_teach.measure.costs import new_base
+
+
+@pytest.fixture(scope="module")
+def bases():
+    """The bases that were asked for, each made once."""
+    made = {}
+    yield lambda name: made[name] if name in made else made.setdefault(name, new_base(name))
+    made.clear()
