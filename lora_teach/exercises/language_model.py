@@ -8,6 +8,7 @@ NEVER_STOPS = (
     "The answer's own end mark doesn't count, perhaps because the padding is the same token. A model that is never "
     "shown an end learns to answer and never to stop. Find the first end mark at or after prompt_length and count it."
 )
+PROMPTS_END = "The first end mark is the prompt's. Look for one at or after prompt_length."
 SHIFTED = (
     "The labels are shifted by one. transformers' models shift them by themselves: the label of a token is that token."
 )
@@ -28,9 +29,12 @@ def check_completion_labels(labels):
             raise Unfinished("labels has a blank")
         got = got.tolist() if hasattr(got, "tolist") else got
         expect(isinstance(got, (list, tuple)), f"{given}: return a list of labels; came: {got!r:.60}")
+        early = ids.index(END) + 1  # of the prompt; slicing from there makes a list of another length
+        sliced = [IGNORED] * prompt_length + ids[prompt_length:early] + [IGNORED] * (len(ids) - early)
         expect(
             len(got) == len(ids),
-            f"{given}\n  came:     {len(got)} labels\n  expected: {len(ids)}, one for each token",
+            f"{given}\n  came:     {len(got)} labels\n  expected: {len(ids)}, one for each token"
+            + (f"\n  {PROMPTS_END}" if list(got) == sliced else ""),
         )
         compare(list(got), _labels(ids, prompt_length), given, _wrong_labels(ids, prompt_length))
     return "the answer and its end mark count, the prompt and the padding don't."
@@ -44,6 +48,7 @@ def check_break_even(break_even):
         saved = examples - adapter
         right = -(-training // saved)
         mistakes = [
+            (None, f"None is for never: here each sheet by the adapter saves {saved} seconds."),
             (-(-training // examples), "That leaves out that a sheet by the adapter takes time too."),
             (
                 training // saved + 1,
@@ -101,5 +106,7 @@ def _wrong_labels(ids, prompt_length):
             "0 is a token like any other: what doesn't count is -100.",
         ),
         (counted(prompt_length, ids.index(END) + 1) if ids.index(END) >= prompt_length else [IGNORED] * len(ids),
-         "Nothing counts: the first end mark is the prompt's. Look for one at or after prompt_length."),
+         f"Nothing counts. {PROMPTS_END}"),
+        ([label != IGNORED for label in right], "Yes or no is no label: the token itself where it counts, else -100."),
+        (ids[:prompt_length] + [IGNORED] * (len(ids) - prompt_length), "The wrong way round: the prompt counts."),
     ]  # fmt: skip

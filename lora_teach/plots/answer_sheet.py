@@ -160,6 +160,7 @@ def multiples(sheets: Mapping[str, np.ndarray], seen: Sequence[bool], columns: S
         drawn = marks_in(axes, seen, columns, size=6)
         drawn.fill(marks)
         axes.set_yticks([])
+        axes.tick_params(axis="x", labelsize=8)  # or the heads touch
         axes.set_ylim(drawn.places[-1] + 0.7, -1.5)
         axes.set_title(title, loc="center", pad=8)
         for kind, head in HEADS.items():

@@ -31,6 +31,11 @@ def to_the_prompts_end(ids, prompt_length, end):
     return [token if prompt_length <= place <= ids.index(end) else -100 for place, token in enumerate(ids)]
 
 
+def sliced_at_the_prompts_end(ids, prompt_length, end):
+    stop = ids.index(end) + 1
+    return [-100] * prompt_length + ids[prompt_length:stop] + [-100] * (len(ids) - stop)
+
+
 def test_labels_pass():
     assert check_completion_labels(labels).passed
     assert check_completion_labels(lambda *given: torch.tensor(labels(*given))).passed
@@ -57,6 +62,9 @@ def test_labels_are_to_do():
         pytest.param(to_the_prompts_end, "first end mark is the prompt's", id="first end mark"),
         pytest.param(lambda i, p, e: labels(i, p, e)[:-1], "one for each token", id="too short"),
         pytest.param(lambda i, p, e: 3, "return a list", id="no list"),
+        pytest.param(sliced_at_the_prompts_end, "first end mark is the prompt's", id="first end mark, sliced"),
+        pytest.param(lambda i, p, e: [one != -100 for one in labels(i, p, e)], "Yes or no", id="yes or no"),
+        pytest.param(lambda i, p, e: i[:p] + [-100] * (len(i) - p), "wrong way round", id="the wrong way round"),
     ],
 )
 def test_labels_mistakes(wrong, said):
@@ -84,6 +92,7 @@ def test_break_even_is_to_do():
         pytest.param(lambda t, e, a: t // (e - a), "Rounded down", id="down"),
         pytest.param(lambda t, e, a: t // (e - a) + 1, "cost the same", id="one more"),
         pytest.param(lambda t, e, a: t / (e - a), "round up", id="not whole"),
+        pytest.param(lambda t, e, a: math.ceil(t / (a - e)) if a > e else None, "saves 10 seconds", id="swapped"),
         pytest.param(lambda t, e, a: math.ceil(t / (e + a)), "difference of the two", id="sum"),
         pytest.param(lambda t, e, a: math.ceil(t / (e - a)), "ZeroDivisionError", id="never, divided"),
         pytest.param(
