@@ -40,12 +40,15 @@ def check_smallest_batch(smallest_batch):
         model, wanted = build(name), targets(name, "q v")
         ratios = [_ratio(model, wanted, batch, seq_len, rank) for batch in range(1, 65)]
         right = 1 + next(at for at, ratio in enumerate(ratios) if ratio < limit)
+        everywhere = next(batch for batch in range(1, 65) if _ratio(model, None, batch, seq_len, rank) < limit)
         mistakes = [
             (right - 1, "That is the last batch size with the whole saving; one more sequence is asked for."),
             (right + 1, "One too many: the batch before is below the limit already."),
             (1, "At a batch of 1 the saving is the largest. Is the ratio upside down? It is full over LoRA."),
             (seq_len * right, "Those are tokens; a batch size counts sequences."),
             (ratios[right - 1], "That is the ratio; return the batch size at which it is reached."),
+            (ratios[0], "That is the ratio at a batch of 1. Go up until it is below the limit; return the batch size."),
+            (everywhere, "That is with LoRA on all linear layers; for q and v give target_modules=targets."),
             (None, "No batch size was found. Compare totals, activations included: weights alone never change."),
         ]
         call = f"smallest_batch({name}, its q and v, seq_len={seq_len}, rank={rank}, limit={limit})"

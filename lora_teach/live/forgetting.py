@@ -108,7 +108,7 @@ class Forgetting(View):
     def _learned(self, language) -> str:
         learned = lowest({name: new for name, (new, _) in at_checkpoint(self.entries[language]).items()})
         return f"{language}: most is learned by {learned[0]}" + (
-            f" (undecided: {', '.join(learned[1:])})." if learned[1:] else "."
+            f" ({len(learned) - 1} others undecided)." if learned[1:] else "."
         )
 
     def _both_ways(self, language) -> str:
@@ -128,6 +128,8 @@ class Forgetting(View):
         listed = [f"{said[word]} {', '.join(names) or 'nobody'}" for word, names in groups.items()]
         if not groups["undecided"]:
             listed.pop()
+        elif not numbers:
+            listed[-1] = f"{len(groups['undecided'])} undecided"
         done = {"strength": "Scaled", "training": "Trained"}[way]
         return f"{done} to {level:.2f} on {language}, full has English at {full.mean:.2f}; {'; '.join(listed)}"
 

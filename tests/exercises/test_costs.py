@@ -65,6 +65,8 @@ def test_each_usual_miscount_is_told(mistake, words):
         (lambda *given: 1, "upside down"),
         (lambda *given: given[2] * smallest_batch(*given), "tokens"),
         (lambda *given: ratio(*given[:2], smallest_batch(*given), *given[2:4]), "That is the ratio"),
+        (lambda *given: ratio(*given[:2], 1, *given[2:4]), "ratio at a batch of 1"),
+        (lambda model, targets, *given: smallest_batch(model, None, *given), "all linear layers"),
         (lambda *given: None, "No batch size"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.exercises import check_effective_rank, check_phi
+from lora_teach.live.forgetting import Forgetting
 from lora_teach.live.intruders import LETTERS_KNOWN
 from lora_teach.live.learned_spectra import Spectra
 from lora_teach.measure import intruder_dimensions
@@ -18,6 +19,11 @@ from lora_teach.measure.learned import Shrinker, matched_strength, matrices, upd
 from lora_teach.measure.results import load_result
 from lora_teach.measure.tuning import contender, tune
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+BY_LANGUAGE = {
+    "LoRA r = 1 has more of them than full": ["holds here", "fails here"],
+    "LoRA's ΔW at r = 64 does too": ["fails here", "holds here"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +54,12 @@ def test_its_own_runs_have_the_rates_that_validation_names_chose(zulu):
         assert entry["tried"][str(entry["lr"])] == min(entry["tried"].values())
 
 
-def test_lora_fills_two_or_three_of_8_directions_and_five_or_six_of_64_and_full_takes_14(zulu):
-    assert 2 <= over_seeds(zulu["LoRA r=8"], "directions") <= 3
-    assert 5 <= over_seeds(zulu["LoRA r=64"], "directions") <= 6
-    assert round(over_seeds(zulu["full"], "directions")) == 14 == Spectra().count("all layers")["full"]
+def test_lora_fills_two_or_three_of_8_directions_and_three_to_eight_of_64_and_full_takes_14(zulu):
+    spectra = Spectra()
+    of_kinds = [spectra.count(kind) for kind in ("q", "k", "v", "o", "MLP up", "MLP down")]
+    assert {count["LoRA r=8"] for count in of_kinds} == {2, 3}
+    assert [pick(count["LoRA r=64"] for count in of_kinds) for pick in (min, max)] == [3, 8]
+    assert round(over_seeds(zulu["full"], "directions")) == 14 == spectra.count("all layers")["full"]
 
 
 def test_full_fine_tuning_is_as_good_with_an_update_of_about_half_the_size(zulu):
@@ -65,6 +73,12 @@ def test_the_first_directions_of_rank_8_and_64_agree_in_some_layers_such_as_up(l
     first = {name.split(".")[-1]: phi[0][0] for name, phi in maps.items()}
     assert first["up_proj"] > 0.5 and sum(phi > 0.5 for phi in first.values()) <= 3
     assert first["q_proj"] < 0.5 and first["v_proj"] < 0.5
+
+
+def test_in_q_the_two_first_directions_miss_each_other(learned):
+    for maps in learned["results"]["Zulu"]["similarities"]["maps"].values():
+        (phi,) = [phi[0][0] for name, phi in maps.items() if name.endswith("q_proj")]
+        assert phi < 0.1
 
 
 def test_the_amplification_factor_falls_with_the_rank(zulu):
@@ -92,6 +106,8 @@ def test_turning_down_the_whole_update_gives_back_as_much_english_for_the_same_z
     assert dial[0] <= new and dial[1] < old
     if factor < 0.5:
         assert dial[1] < old - 0.3  # far more at low factors
+    if factor == 0.75:
+        assert 0.15 < (3.91 - old) / (3.91 - 2.11) < 0.19  # a sixth of the English that was lost
 
 
 def test_at_rank_64_and_in_full_fine_tuning_shrinking_gives_nothing_back(zulu):
@@ -138,8 +154,7 @@ def test_the_sightings_hold_on_both_languages_and_the_sharper_sentences_fail(wor
             "full's ΔW has over 10 times LoRA's rank, r = 8",
         ):
             assert said[sentence] == "fails here"
-    ones = [said["LoRA r = 1 has more of them than full"] for said in words.values()]
-    assert ones == ["holds here", "fails here"]
+    assert {claim: [said[claim] for said in words.values()] for claim in BY_LANGUAGE} == BY_LANGUAGE
 
 
 @pytest.mark.parametrize("language", ["Zulu", "Icelandic"])
@@ -157,6 +172,12 @@ def test_rank_1_on_icelandic_ends_with_less_learned_and_less_forgotten_and_has_f
     assert said["LoRA r=1 learns less than full: ends at a higher loss"] == "holds here"
     assert said["LoRA r=1 forgets less than full"] == "holds here"
     assert said["LoRA r=1 forgets less where both have learned equally much"] == "fails here"
+
+
+def test_the_guess_about_forgetting_is_of_rank_1_where_all_are_scaled_as_the_question_asks():
+    view = Forgetting(guess=3.0)
+    assert view.contender == "LoRA r=1"
+    assert "Your guess for LoRA r=1: 3.00" in view(language="Zulu", strength=1.0)
 
 
 def test_the_folded_solutions_solve_their_exercises():
