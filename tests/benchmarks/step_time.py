@@ -185,7 +185,11 @@ def main():
         parser.error("there is no CUDA device here")
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
-    where = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {options.threads} thread(s)"
+    where = (
+        torch.cuda.get_device_name()
+        if options.device == "cuda"
+        else f"CPU, {options.threads} thread{'s' * (options.threads > 1)}"
+    )
     print(f"torch {torch.__version__}, {where}, {options.rounds} rounds")
     started, results = time.perf_counter(), {}
     for name, sizes, batches in CASES[options.device]:
