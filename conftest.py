@@ -6,7 +6,9 @@ import os
 import pytest
 
 # Each worker, and the kernel of each notebook, computes in one thread: the workers fill the cores already, and threads
-# that wait for each other on a busy machine make a run of a second take a minute.
+# that wait for each other on a busy machine make a run of a second take a minute. A notebook that trains SmolLM2 takes
+# all cores where no other worker wants them.
+GIVEN = "OMP_NUM_THREADS" in os.environ
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -25,12 +27,14 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup(item):
     """Skip what needs SmolLM2 where it can't be had: tests that are marked so, and notebooks whose code names it."""
     cells = getattr(item.parent, "nb", {"cells": []})["cells"]  # of nbval's file
-    if item.get_closest_marker("smollm2") or any(
-        cell["cell_type"] == "code" and "smollm2" in cell["source"] for cell in cells
-    ):
+    names_it = any(cell["cell_type"] == "code" and "smollm2" in cell["source"] for cell in cells)
+    if names_it or item.get_closest_marker("smollm2"):
         why = _no_smollm2()
         if why:
             pytest.skip(why)
+    if not GIVEN:
+        alone = "PYTEST_XDIST_WORKER" not in os.environ
+        os.environ["OMP_NUM_THREADS"] = str(os.cpu_count() if names_it and alone else 1)  # for the kernel's start
 
 
 @functools.cache
