@@ -14,7 +14,7 @@ from lora_teach.measure.intruders import (
     random_cosine,
     shrink_intruders,
 )
-from lora_teach.measure.memory import Memory, predict_kept, predict_memory
+from lora_teach.measure.memory import Memory, predict_kept, predict_memory, predict_peak
 from lora_teach.measure.spectrum import (
     effective_rank,
     energy_kept,
@@ -29,6 +29,6 @@ from lora_teach.measure.subspace import random_similarity, similarity_map, subsp
 __all__ = [
     "Amplification", "Memory", "amplification", "count_flops", "effective_rank", "energy_kept", "energy_lost",
     "factors", "intruder_dimensions", "lora_parameters", "measure_memory", "nearest_cosines", "numerical_rank",
-    "predict_flops", "predict_kept", "predict_memory", "random_cosine", "random_similarity", "shrink_intruders",
+    "predict_flops", "predict_kept", "predict_memory", "predict_peak", "random_cosine", "random_similarity", "shrink_intruders",
     "similarity_map", "spectrum", "subspace_similarity", "truncate",
 ]  # fmt: skip

@@ -59,22 +59,21 @@ def random_batch(model, batch_size, seq_len):
 
 def compare_memory(base, batch_size, seq_len, setting):
     """Return ``(predicted, measured)``, a Memory each; ``setting`` is one of `SETTINGS`."""
-    options = dict(SETTINGS[setting])
-    predicted = predict_memory(base, batch_size, seq_len, **options)
-    batch, loss_fn = random_batch(base, batch_size, seq_len)
-    checkpointing = options.pop("checkpointing", False)
-    with _adapted(base, options) as model:
-        return predicted, measure_memory(model, batch, loss_fn, checkpointing=checkpointing)
+    return _compare(predict_memory, measure_memory, base, batch_size, seq_len, setting)
 
 
 def compare_flops(base, batch_size, seq_len, setting):
     """Return ``(predicted, counted)``: a Flops, and ``(forward, backward)`` as torch's counter has them."""
+    return _compare(predict_flops, count_flops, base, batch_size, seq_len, setting)
+
+
+def _compare(predict, measure, base, batch_size, seq_len, setting):
     options = dict(SETTINGS[setting])
-    predicted = predict_flops(base, batch_size, seq_len, **options)
+    predicted = predict(base, batch_size, seq_len, **options)
     batch, loss_fn = random_batch(base, batch_size, seq_len)
     checkpointing = options.pop("checkpointing", False)
     with _adapted(base, options) as model:
-        return predicted, count_flops(model, batch, loss_fn, checkpointing=checkpointing)
+        return predicted, measure(model, batch, loss_fn, checkpointing=checkpointing)
 
 
 @contextmanager

@@ -155,11 +155,17 @@ def checkpointed(model, reentrant=False):
         raise ValueError(f"{type(model).__name__} has no nn.ModuleList of blocks to checkpoint.")
     blocks = list(max(lists, key=len))
     found = [vars(block).get("forward") for block in blocks]
+    config = getattr(model, "config", None)
+    use_cache = getattr(config, "use_cache", None)
+    if use_cache:
+        config.use_cache = False  # a cache would be filled a second time
     for block in blocks:
         block.forward = _recomputed(block.forward, reentrant)
     try:
         yield
     finally:
+        if use_cache:
+            config.use_cache = use_cache
         for block, own in zip(blocks, found, strict=True):
             del block.forward  # the class's own shows again
             if own is not None:
@@ -168,8 +174,6 @@ def checkpointed(model, reentrant=False):
 
 def _recomputed(forward, reentrant):
     def once_more(x, *args, **kwargs):
-        if "past_key_values" in kwargs:  # a cache would be filled a second time
-            kwargs["past_key_values"] = None
         if reentrant and not x.requires_grad:
             x = x.detach().requires_grad_()
         return checkpoint(lambda *inputs: forward(*inputs, **kwargs), x, *args, use_reentrant=reentrant)

@@ -22,20 +22,11 @@ import transformers
 
 from lora_teach import LoRAModel
 from lora_teach.measure.allocator import measure_cuda_memory
+from lora_teach.measure.architectures import build
 from lora_teach.measure.costs import SETTINGS, random_batch
 from lora_teach.measure.memory import predict_memory, predict_peak, readable
 from lora_teach.measure.results import write_result
 
-SIZES = {
-    "SmolLM2-135M": dict(
-        vocab_size=49_152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
-        num_key_value_heads=3, tie_word_embeddings=True, max_position_embeddings=8192,
-    ),
-    "Llama-3.2-1B": dict(
-        vocab_size=128_256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
-        num_key_value_heads=8, tie_word_embeddings=True, max_position_embeddings=8192,
-    ),
-}  # fmt: skip
 CASES = [  # model, dtype, batches
     ("SmolLM2-135M", torch.float32, ((4, 256),)),
     ("SmolLM2-135M", torch.bfloat16, ((1, 128), (8, 512), (32, 1024))),
@@ -47,8 +38,7 @@ def row(name, dtype, batch_size, seq_len, setting):
     """Run one case; return what was predicted and what was measured, in bytes."""
     options = dict(SETTINGS[setting])
     torch.manual_seed(0)
-    with torch.device("cuda"):
-        base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES[name])).to(dtype)
+    base = build(name, "cuda").to(dtype)
     predicted = predict_memory(base, batch_size, seq_len, **options)
     predicted_peak = predict_peak(base, batch_size, seq_len, **options)
     batch, loss_fn = random_batch(base, batch_size, seq_len)
@@ -104,7 +94,7 @@ def main():
                     flush=True,
                 )
     if chosen.out:
-        settings = {"device": device, "models": SIZES}
+        settings = {"device": device, "models": sorted({name for name, *_ in CASES})}
         write_result(chosen.out, "memory_cuda", settings, rows, time.perf_counter() - started, unit="bytes", flat=True)
 
 

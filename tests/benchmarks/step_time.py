@@ -22,27 +22,18 @@ import warnings
 from pathlib import Path
 
 import torch
-import transformers
 
 from lora_teach import LoRAModel
-from lora_teach.bases.name_gpt import NameGPT
+from lora_teach.measure.architectures import build
 from lora_teach.measure.costs import QUERY_VALUE, random_batch
 from lora_teach.measure.flops import predict_flops
 from lora_teach.measure.held import loss_of
 
-SMOLLM2 = dict(
-    vocab_size=49_152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
-    num_key_value_heads=3, tie_word_embeddings=True, max_position_embeddings=8192,
-)  # fmt: skip
-LLAMA_1B = dict(
-    vocab_size=128_256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
-    num_key_value_heads=8, tie_word_embeddings=True, max_position_embeddings=8192,
-)  # fmt: skip
-CASES = {  # device -> [(name, sizes, batches)]
-    "cpu": [("NameGPT", None, ((32, 16), (256, 16))), ("SmolLM2-135M", SMOLLM2, ((1, 64), (4, 64)))],
+CASES = {  # device -> [(name, batches)]
+    "cpu": [("NameGPT", ((32, 16), (256, 16))), ("SmolLM2-135M", ((1, 64), (4, 64)))],
     "cuda": [
-        ("SmolLM2-135M", SMOLLM2, ((1, 128), (8, 512), (32, 1024))),
-        ("Llama-3.2-1B", LLAMA_1B, ((1, 128), (4, 512), (8, 1024), (16, 1024))),
+        ("SmolLM2-135M", ((1, 128), (8, 512), (32, 1024))),
+        ("Llama-3.2-1B", ((1, 128), (4, 512), (8, 1024), (16, 1024))),
     ],
 }
 WAYS = {
@@ -99,21 +90,16 @@ class Contender:
         return watch.laps()
 
 
-def new_base(name, sizes, device):
-    """Return a base with random weights: NameGPT, or a Llama of these sizes, in bfloat16 on CUDA."""
+def new_base(name, device):
+    """Return a base with random weights, in bfloat16 on CUDA."""
     torch.manual_seed(0)
-    with torch.device(device):
-        if sizes is None:
-            return NameGPT()
-        base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
-    return base.to(torch.bfloat16 if device == "cuda" else torch.float32)
+    return build(name, device).to(torch.bfloat16 if device == "cuda" else torch.float32)
 
 
-def race(name, sizes, size, device, rounds, warm_up=3):
+def race(name, size, device, rounds, warm_up=3):
     """Return ``{way: {part: [milliseconds of each round]}}``."""
-    shape = new_base(name, sizes, "meta") if sizes else new_base(name, sizes, "cpu")
-    flops = {way: predict_flops(shape, *size, **(options or {})) for way, options in WAYS.items()}
-    contenders = {way: Contender(new_base(name, sizes, device), options) for way, options in WAYS.items()}
+    flops = {way: predict_flops(build(name), *size, **(options or {})) for way, options in WAYS.items()}
+    contenders = {way: Contender(new_base(name, device), options) for way, options in WAYS.items()}
     batch, loss_fn = random_batch(contenders["full"].model, *size)
     taken = {way: {part: [] for part in PARTS} for way in WAYS}
     shuffled = random.Random(0)
@@ -192,11 +178,11 @@ def main():
     )
     print(f"torch {torch.__version__}, {where}, {options.rounds} rounds")
     started, results = time.perf_counter(), {}
-    for name, sizes, batches in CASES[options.device]:
+    for name, batches in CASES[options.device]:
         if options.only not in (None, name):
             continue
         for size in batches:
-            taken, flops = race(name, sizes, size, options.device, options.rounds)
+            taken, flops = race(name, size, options.device, options.rounds)
             results.setdefault(name, {})[f"{size[0]} × {size[1]}"] = made = compare(taken, flops)
             report(name, size, made)
             gc.collect()
