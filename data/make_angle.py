@@ -7,9 +7,9 @@ import argparse
 import time
 from pathlib import Path
 
-from lora_teach.measure.angle import ALPHA, BLOCK, FULL_LR, RANKS, TASKS, task_results
 from lora_teach.measure.results import write_result
 from lora_teach.measure.retraining import LR
+from lora_teach.pictures.angle.numbers import ALPHA, BLOCK, FULL_LR, RANKS, TASKS, task_results
 
 SETTINGS = {
     "tasks": {title: [angle, paper, list(lengths)] for title, (angle, paper, lengths) in TASKS.items()},

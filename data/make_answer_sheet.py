@@ -18,8 +18,8 @@ import torch
 from lora_teach import LoRAModel
 from lora_teach.bases.registry import load_base
 from lora_teach.datasets import appointments, chats
-from lora_teach.measure import answer_sheet as sheets
 from lora_teach.measure.results import write_result
+from lora_teach.pictures.answer_sheet import numbers as sheets
 
 ATTENTION, MLP = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
 SETS = {"attention": ATTENTION, "MLP": MLP, "all linear": ATTENTION + MLP}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.measure.cut import cut_or_train
 from lora_teach.measure.results import write_result
+from lora_teach.measure.truncate_update import cut_or_train
 
 SETTINGS = {
     "language": "Zulu",

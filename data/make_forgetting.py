@@ -13,8 +13,8 @@ from pathlib import Path
 
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.measure.forgetting import CONTENDERS, LOOKS, RATES, STRENGTHS, forgetting_run, next_run
 from lora_teach.measure.results import load_result, write_result
+from lora_teach.pictures.forgetting.numbers import CONTENDERS, LOOKS, RATES, STRENGTHS, forgetting_run, next_run
 
 SETTINGS = {
     "contenders": CONTENDERS,

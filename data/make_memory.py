@@ -11,9 +11,9 @@ from dataclasses import astuple, fields
 from pathlib import Path
 
 from lora_teach.measure.costs import SETTINGS, SIZES, compare_flops, compare_memory, new_base
-from lora_teach.measure.memory import Memory
+from lora_teach.measure.predicted_memory import Memory
 from lora_teach.measure.results import write_result
-from lora_teach.measure.threads import one_thread
+from lora_teach.utils.threads import one_thread
 
 LONGER = {"SmolLM2-135M": ((1, 128), (4, 128))}
 

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from lora_teach.datasets import digits
-from lora_teach.measure.ranks import rank_results
 from lora_teach.measure.results import write_result
+from lora_teach.pictures.ranks.numbers import rank_results
 
 TASKS = {
     "turned by 30°": lambda: digits.rotated(30),

@@ -1,6 +1,6 @@
 """LoRA, written to be read: a layer, a model that lays it over any base, and a training loop."""
 
-from lora_teach import variants  # noqa: F401  each registers itself
+from lora_teach import layers  # noqa: F401  each variant registers itself
 from lora_teach.config import LoRAConfig
 from lora_teach.layer import LoRALayer
 from lora_teach.model import LoRAModel

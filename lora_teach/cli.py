@@ -108,7 +108,7 @@ def generate(options) -> None:
     if options.out is None:
         print("\n".join(lines))
         return
-    from lora_teach.files import replace_file
+    from lora_teach.utils.atomic_write import replace_file
 
     options.out.parent.mkdir(parents=True, exist_ok=True)
     replace_file(options.out, lambda path: path.write_text("\n".join(lines) + "\n", encoding="utf-8"))
@@ -117,7 +117,7 @@ def generate(options) -> None:
 
 def show_xray(options) -> None:
     """Print what is in an adapter, and where it departs from PEFT's format."""
-    from lora_teach.xray import xray
+    from lora_teach.peft_format.xray import xray
 
     base = None
     if options.base is not None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 
-from lora_teach.checks import check_alpha, check_choice, check_dropout, check_rank
 from lora_teach.layer import INITS, SCALINGS, VARIANTS
+from lora_teach.utils.validation import check_alpha, check_choice, check_dropout, check_rank
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class LoRAConfig:
         alpha: Strength; ``None`` means each layer's rank.
         target_modules: Which layers are adapted. A list names them in full or by their last parts (``"q_proj"``); a
             string is a regular expression that must match a whole name; ``None`` or ``"all-linear"`` takes every
-            linear layer that can be adapted (`lora_teach.targets` says which are left out). An embedding or
+            linear layer that can be adapted (`lora_teach.overlay.targets` says which are left out). An embedding or
             ``nn.Conv2d`` is adapted if it is named.
         exclude_modules: Layers to leave out, given in the same two ways.
         modules_to_save: Modules of which the adapter has a fully trained copy of its own, such as a new head.
         scaling: ``"alpha/r"``, ``"alpha/sqrt(r)"`` or ``"alpha"``.
         learnable_scaling: Learn each layer's scaling.
         dropout: Probability in [0, 1), on the adapter's input, in training.
-        variant: Kind of layer, by its registered name: ``"lora"`` or, for linear layers, one of `lora_teach.variants`.
+        variant: Kind of layer, by its registered name: ``"lora"`` or, for linear layers, one of `lora_teach.layers`.
         init: Start of ``lora_A``: ``"uniform"`` or ``"randn"``.
         rank_pattern: Ranks of single layers, ``{regular expression for the end of a name: rank}``; first match counts.
         alpha_pattern: The same for alphas.

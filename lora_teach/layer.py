@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lora_teach.checks import check_alpha, check_choice, check_count, check_dropout, check_rank
+from lora_teach.utils.validation import check_alpha, check_choice, check_count, check_dropout, check_rank
 
 SCALINGS = {
     "alpha/r": lambda alpha, rank: alpha / rank,  # Hu et al. 2021, section 4.1

@@ -7,13 +7,13 @@ from numbers import Real
 
 from torch import nn
 
-from lora_teach import adapters as files
 from lora_teach.config import LoRAConfig
-from lora_teach.dotted import DottedModules, walk
-from lora_teach.hook import Hook, carries_overlay, plain_copy, stay_dense
-from lora_teach.kinds import new_layer
-from lora_teach.merging import check_replaceable, merge_weights, restore_weights
-from lora_teach.targets import choose
+from lora_teach.layers.build import new_layer
+from lora_teach.overlay.hook import Hook, carries_overlay, plain_copy, stay_dense
+from lora_teach.overlay.merging import check_replaceable, merge_weights, restore_weights
+from lora_teach.overlay.nested_modules import DottedModules, walk
+from lora_teach.overlay.targets import choose
+from lora_teach.peft_format import save_load as files
 
 
 class LoRAModel(nn.Module):

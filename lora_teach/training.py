@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from lora_teach.batches import OwnRandomness, endless, to_device
-from lora_teach.checkpoints import keep
-from lora_teach.checks import check_count
-from lora_teach.undo import Undo
+from lora_teach.loop.batches import OwnRandomness, endless, to_device
+from lora_teach.loop.checkpoints import keep
+from lora_teach.loop.rollback import Undo
+from lora_teach.utils.validation import check_count
 
 CAUSES = (
     "Likely causes: a learning rate that is too high (try a tenth), an alpha that is too large, float16 without loss "

@@ -11,27 +11,31 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # From the bottom up; a file imports from its own level or below. "" is the package itself, lora_teach/__init__.py.
 LEVELS = [
-    {"biases", "checks", "dotted", "files", "folder", "regexes", "undo"},
-    {"layer", "embedding", "convolution"},
-    {"config", "kinds", "targets", "merging", "adapters", "peft_config", "hook", "batches", "checkpoints"},
+    {"utils"},
+    {"layer"},
+    {"config"},
+    {"layers"},
+    {"overlay", "loop", "peft_format"},
     {"model"},
     {"training"},
-    {"datasets", "bases", "variants"},
+    {"datasets", "bases"},
     {""},
-    {"plots", "doctor", "lint", "measure", "xray"},
-    {"live", "exercises", "cli", "__main__"},
+    {"plots", "doctor", "measure"},
+    {"live"},
+    {"pictures"},
+    {"exercises", "cli", "__main__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 # What only some parts import when they are themselves imported; inside a function it may be imported anywhere.
 AT_IMPORT = {
-    "matplotlib": {"plots", "live"},
-    "IPython": {"live", "plots"},
+    "matplotlib": {"plots", "live", "pictures"},
+    "IPython": {"live", "plots", "pictures"},
     "sklearn": set(),
     "transformers": set(),
     "peft": set(),
     "faker": set(),
 }
-ANYWHERE = {"ipywidgets": {"live"}, "matplotlib.pyplot": set()}
+ANYWHERE = {"ipywidgets": {"live", "pictures"}, "matplotlib.pyplot": set()}
 
 
 def modules():

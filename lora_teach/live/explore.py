@@ -1,23 +1,24 @@
 """Binds a view to sliders: drag, and the picture and the sentence under it follow.
 
-A view is a plain callable. Its keywords are named like its sliders, it moves the artists of its ``picture`` and
-returns the one sentence that stands under it. It trains, counts and measures with functions that know of no picture,
-and its figure is built by a function in ``plots/<topic>.py``. Every view of the course derives from `View`, so that the
-tests find it, and has a class method ``example`` that returns the explorer as the notebook shows it:
+A view declares its sliders once, draws its picture, and has one verb, `View.move`, that moves the picture's artists and
+returns the sentence under it. What it shows is computed by functions that know of no picture (``numbers.py`` beside it).
 
     class Doubling(View):
-        def __init__(self, guess=None):
-            self.picture, self.dot = plots.doubling.draw(guess)
+        sliders = {"x": (0, 10, 3)}
 
-        def __call__(self, x):
+        def __init__(self, guess=None):
+            fig = figure(4, 3)
+            axes = panels(fig)
+            (self.dot,) = axes.plot([], [], "o")
+            self.picture = Picture(fig, [self.dot])
+
+        def move(self, x):
             self.dot.set_data([x], [2 * x])
             return f"Twice {x} is {2 * x}."
 
-        @classmethod
-        def example(cls, guess=None):
-            return explore(cls(guess), x=(0, 10, 3))
+    explore(Doubling())
 
-``tests/live`` moves each of these to minimum, start and maximum of each slider.
+``tests/pictures`` moves each view of the course to minimum, start and maximum of each slider.
 """
 
 import asyncio
@@ -36,18 +37,31 @@ TEXT = "line-height: 1.4; font-size: 14px; min-height: 2.8em"  # two lines: what
 
 
 class View:
-    """Base of every view: ``picture``, a call that returns a sentence, and ``example``."""
+    """Base of every view.
+
+    Attributes:
+        picture: The `Picture` whose artists `move` changes.
+        sliders: ``{keyword of move: specification}``, as `lora_teach.live.controls.control` takes it; an instance may
+            have its own.
+        labels: ``{keyword: what stands before its slider}`` where the name with spaces for underscores won't do.
+    """
 
     picture: Picture
+    sliders: dict = {}
+    labels: dict = {}
 
-    def __call__(self, **values) -> str:
-        """Moves the artists of ``picture`` to these values and returns the sentence."""
-        raise NotImplementedError(f"{type(self).__name__} lacks __call__: move the artists, return the sentence.")
+    def move(self, **values) -> str:
+        """Move the artists of ``picture`` to these values and return the sentence under it."""
+        return self(**values)
+
+    def static_figure(self) -> Still | Figure | None:
+        """Return what a saved notebook shows in place of the current picture, such as small multiples; None for that."""
+        return None
 
     @classmethod
     def example(cls) -> "Explorer":
-        """The explorer as its notebook shows it; tests, benchmarks and browser tests use it."""
-        raise NotImplementedError(f"{cls.__name__} lacks example(): return explore(cls(…), …) as the notebook does.")
+        """Return the explorer as its notebook shows it."""
+        return explore(cls())
 
 
 class Explorer(ipywidgets.VBox):
@@ -58,15 +72,15 @@ class Explorer(ipywidgets.VBox):
         controls: ``{name: widget}``.
         error: What the view raised at the last move, or None.
 
-    A saved notebook keeps the picture (or the ``twin``) with the sentence in its foot, and the sentence as plain text.
+    A saved notebook keeps the picture (or the ``static_figure``) with the sentence in its foot, and the sentence as plain text.
     """
 
     queued = 0.004  # seconds: a move that arrives sooner after a redraw had been waiting for its end
 
-    def __init__(self, view, controls: dict, twin: Still | Figure | None = None) -> None:
-        self.view, self.controls, self.twin, self.error = view, controls, twin, None
+    def __init__(self, view, controls: dict, static_figure: Still | Figure | None = None) -> None:
+        self.view, self.controls, self.static_figure, self.error = view, controls, static_figure, None
         self._limits = {name: positions(widget) for name, widget in controls.items()}
-        self._sentence = _checked(view, view(**self.values))  # unguarded: a broken view must break its cell
+        self._sentence = _checked(view, view.move(**self.values))  # unguarded: a broken view must break its cell
         self._live = LivePicture(view.picture)
         width = ipywidgets.Layout(max_width=f"{view.picture.figure.bbox.width:.0f}px")
         self._foot, self._trouble = ipywidgets.HTML(layout=width), ipywidgets.HTML(layout=width)
@@ -168,7 +182,7 @@ class Explorer(ipywidgets.VBox):
                         self._pending.cancel()
                         self._pending = None
                     try:
-                        self._sentence = _checked(self.view, self.view(**self.values))
+                        self._sentence = _checked(self.view, self.view.move(**self.values))
                         self._live.paint()
                         self.error = None
                     except Exception as error:
@@ -183,43 +197,43 @@ class Explorer(ipywidgets.VBox):
         self._trouble.value = _report(self.values, self.error) if self.error is not None else ""
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
-        twin = self.twin
+        still = self.static_figure
         with LOCK:
-            still = twin if isinstance(twin, Still) else show(twin if twin is not None else self.picture, self.sentence)
+            if not isinstance(still, Still):
+                still = show(self.picture if still is None else still, self.sentence)
         return super()._repr_mimebundle_(**kwargs) | still._repr_mimebundle_()
 
 
-def explore(
-    view, /, *, twin: Still | Figure | None = None, labels: dict[str, str] | None = None, **sliders
-) -> Explorer:
-    """Gives a view its sliders: the last line of a cell.
+def explore(view, /, *, static_figure=..., labels=None, twin=None, **sliders) -> Explorer:
+    """Give a view its sliders: the last line of a cell.
 
     Args:
-        view: A `View`, or any callable with a ``picture``, that takes the sliders' names as keywords.
-        twin: What a saved notebook shows in place of the current picture: small multiples that carry the lesson without
-            a slider, as a figure or, with a sentence of their own, as ``show(figure, sentence)``.
-        labels: What stands before a slider where its name with spaces won't do: ``{"rank": "rank r"}``.
-        sliders: One `lora_teach.live.controls.control` for each keyword of the view: ``rank=(1, 96, 8)``,
-            ``strength=(0.0, 3.0, 1.0, 0.05)``, ``rank=[1, 2, 4, 8]``, ``language=["Finnish", "Zulu"]``, ``both=True``.
+        view: A `View`; it is moved once, unguarded, to where its sliders start.
+        static_figure: What a saved notebook shows in place of the current picture: a figure, or
+            ``show(figure, sentence)``, or None for the current picture. By default the view's own.
+        sliders: Specifications that replace those of the view's ``sliders``.
 
     Raises:
-        TypeError: the view is not callable, has no `Picture` or returns no sentence; a slider of no known form.
-        Whatever the view raises where the sliders start.
+        TypeError: No `View`, one without a `Picture` or sliders, no sentence; a slider of no known form.
+        KeyError: A slider, or a label, that the view does not have.
     """
-    if not callable(view) or not isinstance(getattr(view, "picture", None), Picture):
-        raise TypeError(
-            f"explore takes a callable with a picture, and {view!r} has none: set view.picture = Picture(…)."
-        )
+    if not isinstance(view, View) or not isinstance(getattr(view, "picture", None), Picture):
+        raise TypeError(f"explore takes a View with a picture, and {view!r} is none: derive it from View, set picture.")
+    if view.sliders:
+        for name in sliders:
+            if name not in view.sliders:
+                raise KeyError(
+                    f"a slider for {name!r}, but those of {type(view).__name__} are {', '.join(view.sliders)}."
+                )
+    sliders, labels = {**view.sliders, **sliders}, {**view.labels, **(labels or {})}
     if not sliders:
-        raise TypeError(
-            "explore needs at least one slider; for a picture that stands still use show(figure, sentence)."
-        )
-    labels = labels or {}
+        raise TypeError("a view needs at least one slider; for a picture that stands still use show(figure, sentence).")
     for name in labels:
         if name not in sliders:
             raise KeyError(f"a label for {name!r}, but the sliders are {', '.join(sliders)}.")
     controls = {name: control(name, spec, labels.get(name)) for name, spec in sliders.items()}
-    return Explorer(view, controls, twin)
+    still = view.static_figure() if static_figure is ... else static_figure
+    return Explorer(view, controls, twin if twin is not None else still)
 
 
 def _checked(view, sentence) -> str:

@@ -5,7 +5,6 @@ The files that need a base model are imported by name: ``from lora_teach.measure
 
 from lora_teach.measure.counting import lora_parameters
 from lora_teach.measure.flops import count_flops, predict_flops
-from lora_teach.measure.held import measure_memory
 from lora_teach.measure.intruders import (
     Amplification,
     amplification,
@@ -14,7 +13,8 @@ from lora_teach.measure.intruders import (
     random_cosine,
     shrink_intruders,
 )
-from lora_teach.measure.memory import Memory, predict_kept, predict_memory, predict_peak
+from lora_teach.measure.measured_memory import measure_memory
+from lora_teach.measure.predicted_memory import Memory, predict_kept, predict_memory, predict_peak
 from lora_teach.measure.spectrum import (
     effective_rank,
     energy_kept,

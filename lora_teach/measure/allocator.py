@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lora_teach.measure.held import as_found, checkpointed, loss_of, make_optimizer, storage, trainable
-from lora_teach.measure.memory import Memory
+from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of, make_optimizer, storage, trainable
+from lora_teach.measure.predicted_memory import Memory
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
-from lora_teach.measure.threads import one_thread
+from lora_teach.utils.threads import one_thread
 
 
 def take_turns(calls: Mapping[str, Callable], *args, rounds: int = 100, warm_up: int = 5, clock=time.perf_counter):

@@ -1,7 +1,7 @@
 """How many numbers an adapter trains, counted from sizes alone."""
 
 from lora_teach.config import LoRAConfig
-from lora_teach.targets import choose, sizes
+from lora_teach.overlay.targets import choose, sizes
 
 
 def layer_parameters(in_features, out_features, rank):
@@ -31,7 +31,7 @@ def lora_parameters(model, rank, target_modules=None):
         target_modules: Which layers, as LoRAConfig takes them; None means every linear layer that can be adapted.
 
     Raises:
-        TypeError, ValueError: As LoRAConfig and `lora_teach.targets.choose` raise them.
+        TypeError, ValueError: As LoRAConfig and `lora_teach.overlay.targets.choose` raise them.
 
     >>> from torch import nn
     >>> lora_parameters(nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)), rank=4)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from lora_teach.layer import LoRALayer
-from lora_teach.measure.threads import one_thread
+from lora_teach.utils.threads import one_thread
 
 LR = 0.05
 

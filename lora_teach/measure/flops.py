@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lora_teach.measure.held import as_found, checkpointed, loss_of, trainable
+from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of, trainable
 from lora_teach.measure.walks import walk
 
 

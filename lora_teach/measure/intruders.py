@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lora_teach.checks import check_count
 from lora_teach.measure.spectrum import checked_matrix, checked_rank
+from lora_teach.utils.validation import check_count
 
 EPSILON, LEADING = 0.5, 10  # what PEFT's reduce_intruder_dimension starts from
 

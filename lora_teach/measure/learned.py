@@ -8,11 +8,11 @@ import copy
 from collections.abc import Mapping, Sequence
 
 from lora_teach.bases import evaluate
-from lora_teach.measure.cut import block_matrices
 from lora_teach.measure.intruders import amplification, intruder_dimensions, intruder_part, nearest_cosines
 from lora_teach.measure.spectrum import effective_rank, energy_lost, spectrum
 from lora_teach.measure.strength import strength_path
 from lora_teach.measure.subspace import similarity_map
+from lora_teach.measure.truncate_update import block_matrices
 from lora_teach.model import LoRAModel
 
 SHARE = 0.9  # of the squared entries, in "how many directions hold most of it"

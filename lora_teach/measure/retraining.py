@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from lora_teach.bases import accuracy, load_digit_net
-from lora_teach.measure.threads import one_thread
 from lora_teach.measure.tuning import contender
 from lora_teach.training import NonFiniteLoss, training_steps
+from lora_teach.utils.threads import one_thread
 
 STEPS, BATCH_SIZE, LR = 200, 64, 0.01
 HIDDEN = ("hidden1", "hidden2")  # wide enough for every rank up to 64; the output layer allows at most 10

@@ -15,8 +15,8 @@ of the input. For directions of the output give ``lora_B.T`` or an update ΔW (o
 
 import torch
 
-from lora_teach.checks import check_count
 from lora_teach.measure.spectrum import checked_matrix, numerical_rank
+from lora_teach.utils.validation import check_count
 
 
 def directions(matrix, count=None):

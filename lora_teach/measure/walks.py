@@ -4,11 +4,11 @@ Read a walk beside the model's own ``forward``: it has the same lines.
 """
 
 from lora_teach.bases.name_gpt import NameGPT
-from lora_teach.checks import check_count
 from lora_teach.config import LoRAConfig
 from lora_teach.measure.tape import FLOAT, Tape
 from lora_teach.model import LoRAModel
-from lora_teach.targets import choose
+from lora_teach.overlay.targets import choose
+from lora_teach.utils.validation import check_count
 
 KNOWN = "NameGPT and transformers' Llama, Qwen2 and OPT"
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 
 from lora_teach.bases import sample_names
-from lora_teach.dotted import walk
-from lora_teach.hook import plain_copy
-from lora_teach.measure.threads import one_thread
+from lora_teach.overlay.hook import plain_copy
+from lora_teach.overlay.nested_modules import walk
+from lora_teach.utils.threads import one_thread
 
 
 def write_names(model, adapter: str | None, strength: float, noise: torch.Tensor) -> list[str]:

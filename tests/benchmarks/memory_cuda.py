@@ -24,7 +24,7 @@ from lora_teach import LoRAModel
 from lora_teach.measure.allocator import measure_cuda_memory
 from lora_teach.measure.architectures import build
 from lora_teach.measure.costs import SETTINGS, random_batch
-from lora_teach.measure.memory import predict_memory, predict_peak, readable
+from lora_teach.measure.predicted_memory import predict_memory, predict_peak, readable
 from lora_teach.measure.results import write_result
 
 CASES = [  # model, dtype, batches

@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lora_teach.live.angle import STEPS, Angle
-from lora_teach.live.valleys import grow_valleys
+from lora_teach.pictures.angle.view import STEPS, Angle
+from lora_teach.pictures.valleys.view import grow_valleys
 from tests.benchmarks.slider import quartiles, trained
 
 

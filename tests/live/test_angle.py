@@ -8,13 +8,13 @@ import torch
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.live import explore
-from lora_teach.live.angle import SAMPLES, Angle
-from lora_teach.measure import angle as measure
-from lora_teach.measure.angle import FULL_LR, TASKS, changed, task_results
 from lora_teach.measure.results import load_result
 from lora_teach.measure.retraining import Retrained, retrain
 from lora_teach.measure.spectrum import truncate
-from lora_teach.plots.angle import GHOSTS
+from lora_teach.pictures.angle import numbers as measure
+from lora_teach.pictures.angle.drawing import GHOSTS
+from lora_teach.pictures.angle.numbers import FULL_LR, TASKS, changed, task_results
+from lora_teach.pictures.angle.view import SAMPLES, Angle
 
 BLACK = digits.inverted()
 

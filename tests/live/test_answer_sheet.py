@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from lora_teach.datasets import appointments
-from lora_teach.live import answer_sheet as live
-from lora_teach.live import monitor, watching
-from lora_teach.measure.answer_sheet import grade_sheet, sit
+from lora_teach.live import monitor
+from lora_teach.live import watch as watching
 from lora_teach.measure.results import load_result
+from lora_teach.pictures.answer_sheet import view as live
+from lora_teach.pictures.answer_sheet.numbers import grade_sheet, sit
 from tests.live.sweep import sweep
 from tests.measure.sheets import pupil
 

@@ -4,7 +4,7 @@ import re
 
 from lora_teach import LoRAModel
 from lora_teach.bases import NameGPT
-from lora_teach.live.architectures import CHOICES, CountsInFull
+from lora_teach.pictures.architectures.view import CHOICES, CountsInFull
 from tests.live.sweep import sweep
 
 NAME_GPT = {"q v": ["q_proj", "v_proj"], "attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "all linear": None}

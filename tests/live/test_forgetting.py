@@ -3,8 +3,8 @@
 import pytest
 
 from lora_teach.live import explore
-from lora_teach.live.forgetting import Forgetting
 from lora_teach.measure.results import load_result
+from lora_teach.pictures.forgetting.view import Forgetting
 from tests.live.sweep import sweep
 from tests.plots.small import FORGETTING
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lora_teach.datasets.icons import icons
-from lora_teach.live.icons import Icons
+from lora_teach.pictures.icons.view import Icons
 from tests.live.sweep import sweep
 
 RIGHT = [6, 1, 16, 2, 16, 1, 8, 2]

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from lora_teach.live.keyhole import RANKS, STEPS, Keyhole, pagoda
+from lora_teach.pictures.keyhole.view import RANKS, STEPS, Keyhole, pagoda
 from tests.live.sweep import sweep
 
 

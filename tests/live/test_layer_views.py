@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from lora_teach.live.counts import LAYER, Counts
-from lora_teach.live.waking_up import STARTS, STEPS, WakingUp, gradient_norms, start_layer
 from lora_teach.measure.fitting import examples
+from lora_teach.pictures.counts.view import LAYER, Counts
+from lora_teach.pictures.waking_up.view import STARTS, STEPS, WakingUp, gradient_norms, start_layer
 from tests.live.sweep import sweep
 
 

@@ -8,13 +8,13 @@ import torch
 
 from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.live.intruders import FACTORS, LETTERS_KNOWN, Intruders
-from lora_teach.live.learned_spectra import KINDS, Spectra
-from lora_teach.live.overlap import Overlap
 from lora_teach.measure import intruder_dimensions, shrink_intruders
-from lora_teach.measure.cut import block_matrices
 from lora_teach.measure.learned import matrices
 from lora_teach.measure.results import load_result
+from lora_teach.measure.truncate_update import block_matrices
+from lora_teach.pictures.intruders.view import FACTORS, LETTERS_KNOWN, Intruders
+from lora_teach.pictures.learned_spectra.view import KINDS, Spectra
+from lora_teach.pictures.overlap.view import Overlap
 
 
 @pytest.fixture(scope="module")

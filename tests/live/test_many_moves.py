@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lora_teach.live import explore
-from lora_teach.live.turn_it_down import TurnItDown
+from lora_teach.pictures.turn_it_down.view import TurnItDown
 from tests.live.toy import Toy
 
 STATM = Path("/proc/self/statm")

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from lora_teach.live.memory import MODELS, RANK, START, MemoryBars
 from lora_teach.measure.architectures import build, targets
-from lora_teach.measure.memory import predict_memory
+from lora_teach.measure.predicted_memory import predict_memory
 from lora_teach.measure.results import load_result
+from lora_teach.pictures.memory.view import MODELS, RANK, START, MemoryBars
 
 SMOL, LARGE = "SmolLM2-135M", "Llama-3.1-8B"
 

@@ -2,7 +2,7 @@ import pytest
 
 from lora_teach.bases import evaluate, gumbel_noise, load_language_adapter, load_name_gpt, sample_names
 from lora_teach.datasets import names
-from lora_teach.live.mix import COLUMNS, SEED, SHOWN, Mix
+from lora_teach.pictures.mix.view import COLUMNS, SEED, SHOWN, Mix
 
 # test_views.py sweeps the picture; here it is the sentences that are compared with numbers computed another way.
 

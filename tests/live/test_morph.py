@@ -1,8 +1,8 @@
 import pytest
 
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt, sample_names
-from lora_teach.live.morph import COLUMNS, LANGUAGES, SEED, Morph, names_demo
 from lora_teach.measure.judging import STRENGTHS, Jury, measured
+from lora_teach.pictures.morph.view import COLUMNS, LANGUAGES, SEED, Morph, names_demo
 
 # test_views.py sweeps the picture; here it is the sentences that are compared with numbers computed another way.
 PLACES = [("Finnish", 0.0), ("Zulu", 1.0), ("Icelandic", 3.0), ("Indonesian", 1.4), ("Italian", 0.5)]

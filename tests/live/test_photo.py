@@ -5,9 +5,9 @@ import re
 import pytest
 import torch
 
-from lora_teach.live.keyhole import pagoda
-from lora_teach.live.photo import Photo
 from lora_teach.measure import truncate
+from lora_teach.pictures.keyhole.view import pagoda
+from lora_teach.pictures.photo.view import Photo
 from tests.live.sweep import sweep
 
 

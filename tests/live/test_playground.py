@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from lora_teach import LoRAModel
-from lora_teach.live import playground
-from lora_teach.live.playground import KEPT, Playground
-from lora_teach.measure.material import MATERIALS
-from lora_teach.measure.playground import Run, Settings
+from lora_teach.pictures.playground import view as playground
+from lora_teach.pictures.playground.material import MATERIALS
+from lora_teach.pictures.playground.numbers import Run, Settings
+from lora_teach.pictures.playground.view import KEPT, Playground
 from tests.live.sweep import assert_whole
 
 BUTTONS = ("_train", "_stop", "_remove", "_clear")

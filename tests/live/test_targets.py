@@ -3,7 +3,7 @@ import pytest
 from lora_teach import LoRAModel
 from lora_teach.bases import NameGPT
 from lora_teach.bases.name_gpt import LAYER_GROUPS
-from lora_teach.live.targets import Targets
+from lora_teach.pictures.targets.view import Targets
 from tests.live.sweep import sweep
 
 

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from lora_teach import LoRAModel, train
-from lora_teach.live import monitor, train_live, training, watching
+from lora_teach.live import monitor, train_live
+from lora_teach.live import train_live as training
+from lora_teach.live import watch as watching
 from lora_teach.training import NonFiniteLoss
 from tests.live.toy import Toy
 

@@ -7,10 +7,10 @@ from statistics import mean
 import pytest
 
 from lora_teach.live import explore
-from lora_teach.live.cut_or_train import CutOrTrain
-from lora_teach.live.race import Race
-from lora_teach.live.turn_it_down import TurnItDown
 from lora_teach.measure.results import load_result
+from lora_teach.pictures.cut_or_train.view import CutOrTrain
+from lora_teach.pictures.race.view import Race
+from lora_teach.pictures.turn_it_down.view import TurnItDown
 from tests.live.sweep import sweep
 from tests.plots.small import CUT_OR_TRAIN, RACE, TURN_IT_DOWN
 

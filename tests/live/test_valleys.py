@@ -7,12 +7,13 @@ from math import inf
 import ipywidgets
 import pytest
 
-from lora_teach.live import monitor, watching
-from lora_teach.live import valleys as live
-from lora_teach.live.valleys import Growing, Valleys, grow_valleys
-from lora_teach.measure import valleys as measure
+from lora_teach.live import monitor
+from lora_teach.live import watch as watching
 from lora_teach.measure.retraining import Retrained
-from lora_teach.measure.valleys import LEARNING_RATES, RANKS, Run, Sweep
+from lora_teach.pictures.valleys import numbers as measure
+from lora_teach.pictures.valleys import view as live
+from lora_teach.pictures.valleys.numbers import LEARNING_RATES, RANKS, Run, Sweep
+from lora_teach.pictures.valleys.view import Growing, Valleys, grow_valleys
 from tests.live.sweep import sweep as swept
 
 LRS = (0.001, 0.01, 0.1)

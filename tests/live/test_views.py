@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-import lora_teach.live
+import lora_teach.pictures
 from lora_teach.live import View, explore
 from lora_teach.live.controls import control, positions
 from tests.live.sweep import sweep
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 OPTIONS = {"twin", "labels"}  # of explore itself; every other keyword is a slider
 
-for module in pkgutil.iter_modules(lora_teach.live.__path__, "lora_teach.live."):
+for module in pkgutil.walk_packages(lora_teach.pictures.__path__, "lora_teach.pictures."):
     importlib.import_module(module.name)
 
 
@@ -96,7 +96,7 @@ def test_every_explore_in_a_notebook_shows_a_swept_view(path):
             assert list(sweep(other))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "lora_teach" / "live").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "lora_teach" / "pictures").rglob("*.py")), ids=lambda path: path.stem)
 def test_every_explore_in_the_library_shows_a_view_that_the_sweep_finds(path):
     for name, specs in explored(path.read_text(encoding="utf-8"), VIEWS):
         assert name, f"{path.name}: explore() takes a view derived from View: {list(specs)}"

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from lora_teach.datasets import appointments
-from lora_teach.measure import answer_sheet as sheets
 from lora_teach.measure.counting import lora_parameters
+from lora_teach.pictures.answer_sheet import numbers as sheets
 from lora_teach.training import Step, training_steps
 from tests.measure.sheets import pupil
 

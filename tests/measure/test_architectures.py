@@ -19,7 +19,7 @@ from lora_teach.measure.architectures import (
     trainable_per_rank,
 )
 from lora_teach.measure.counting import lora_parameters
-from lora_teach.measure.papers import verdict
+from lora_teach.measure.published_counts import verdict
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

@@ -4,7 +4,7 @@ from statistics import mean
 
 import pytest
 
-from lora_teach.measure.claims import (
+from lora_teach.measure.paper_claims import (
     Claim,
     as_markdown,
     chance_of_overlap,

@@ -5,8 +5,15 @@ import torch
 
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.measure.cut import block_matrices, cut_lines, cut_or_train, cut_update, cut_weights, train_matrices_only
 from lora_teach.measure.strength import scaled_update, strength_path
+from lora_teach.measure.truncate_update import (
+    block_matrices,
+    cut_lines,
+    cut_or_train,
+    cut_update,
+    cut_weights,
+    train_matrices_only,
+)
 from lora_teach.measure.tuning import contender, tune
 
 QUICK = {"steps": 8, "check_every": 4, "batch_size": 16}

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from lora_teach.bases import load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.layer import SCALINGS
-from lora_teach.measure.first_step import LR, OPTIMIZERS, first_drop, first_drops, growth
 from lora_teach.measure.retraining import HIDDEN, digit_batches
 from lora_teach.measure.tuning import contender
+from lora_teach.pictures.first_step.numbers import LR, OPTIMIZERS, first_drop, first_drops, growth
 
 TURNED = digits.rotated(90)
 

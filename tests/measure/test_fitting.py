@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lora_teach import LoRALayer, train
-from lora_teach.live.keyhole import pagoda
 from lora_teach.measure import energy_lost, truncate
 from lora_teach.measure.fitting import LR, examples, falling, fit_in_place, fresh_layer
+from lora_teach.pictures.keyhole.view import pagoda
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lora_teach import LoRAModel
 from lora_teach.measure.costs import QUERY_VALUE, SETTINGS, compare_flops, new_base, random_batch
 from lora_teach.measure.flops import count_flops, layer_flops, predict_flops
-from lora_teach.measure.held import loss_of
+from lora_teach.measure.measured_memory import loss_of
 from lora_teach.measure.tape import Tape, Value
 from tests.measure.costs import CASES
 

@@ -4,7 +4,9 @@ import pytest
 
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.measure.equal_learning import (
+from lora_teach.measure.results import load_result
+from lora_teach.measure.tuning import contender
+from lora_teach.pictures.forgetting.equal_learning import (
     Band,
     apart,
     at_checkpoint,
@@ -17,7 +19,7 @@ from lora_teach.measure.equal_learning import (
     lowest,
     verdicts,
 )
-from lora_teach.measure.forgetting import (
+from lora_teach.pictures.forgetting.numbers import (
     CONTENDERS,
     LOOKS,
     RATES,
@@ -28,8 +30,6 @@ from lora_teach.measure.forgetting import (
     own_run,
     runs_of,
 )
-from lora_teach.measure.results import load_result
-from lora_teach.measure.tuning import contender
 from tests.plots.small import FORGETTING
 
 ZULU, ICELANDIC = FORGETTING["results"].values()

@@ -7,7 +7,7 @@ from torch import nn
 from lora_teach import LoRAModel
 from lora_teach.bases.name_gpt import NameGPT
 from lora_teach.measure.costs import new_base, random_batch
-from lora_teach.measure.held import Saved, checkpointed, measure_memory
+from lora_teach.measure.measured_memory import Saved, checkpointed, measure_memory
 
 pytest.importorskip("transformers")
 

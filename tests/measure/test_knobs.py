@@ -5,8 +5,8 @@ import torch
 
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
-from lora_teach.measure.knobs import EPS, train_knobs, turned_after_training, two_lives_of_alpha
 from lora_teach.measure.retraining import LR, retrain
+from lora_teach.measure.separate_rates import EPS, train_knobs, turned_after_training, two_lives_of_alpha
 
 TURNED = digits.rotated(90)
 C = 4

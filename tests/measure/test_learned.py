@@ -9,7 +9,6 @@ from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.datasets.shipped import DATA
 from lora_teach.measure import amplification, intruder_dimensions, shrink_intruders, subspace_similarity
-from lora_teach.measure.cut import block_matrices
 from lora_teach.measure.learned import (
     Shrinker,
     directions_for,
@@ -21,7 +20,8 @@ from lora_teach.measure.learned import (
     spectra,
     updates,
 )
-from lora_teach.xray import xray
+from lora_teach.measure.truncate_update import block_matrices
+from lora_teach.peft_format.xray import xray
 
 SOME = names.load("English").test[:40]
 

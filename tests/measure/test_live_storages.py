@@ -10,8 +10,8 @@ from torch.utils._pytree import tree_leaves
 
 from lora_teach import LoRAModel
 from lora_teach.measure.costs import SETTINGS, TINY_LLAMA, new_base, random_batch
-from lora_teach.measure.held import as_found, checkpointed, loss_of
-from lora_teach.measure.memory import predict_memory, predict_peak
+from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of
+from lora_teach.measure.predicted_memory import predict_memory, predict_peak
 
 transformers = pytest.importorskip("transformers")
 

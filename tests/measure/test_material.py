@@ -7,8 +7,8 @@ from lora_teach.bases import accuracy, evaluate, gumbel_noise, load_digit_net, l
 from lora_teach.config import LoRAConfig
 from lora_teach.datasets import digits, names
 from lora_teach.measure.judging import TEMPERATURE
-from lora_teach.measure.material import MATERIALS, SEED, DigitMaterial
-from lora_teach.targets import choose
+from lora_teach.overlay.targets import choose
+from lora_teach.pictures.playground.material import MATERIALS, SEED, DigitMaterial
 
 
 def test_there_are_three_kinds_of_changed_digits_and_every_language_but_english():

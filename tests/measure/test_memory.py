@@ -10,8 +10,8 @@ from lora_teach import LoRAModel
 from lora_teach.bases.name_gpt import NameGPT
 from lora_teach.measure.architectures import build
 from lora_teach.measure.costs import QUERY_VALUE, SETTINGS, SIZES, compare_memory, new_base, random_batch
-from lora_teach.measure.held import measure_memory
-from lora_teach.measure.memory import Memory, predict_kept, predict_memory, predict_peak, readable
+from lora_teach.measure.measured_memory import measure_memory
+from lora_teach.measure.predicted_memory import Memory, predict_kept, predict_memory, predict_peak, readable
 from lora_teach.measure.results import load_result
 from tests.measure.costs import CASES
 

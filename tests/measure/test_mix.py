@@ -5,8 +5,14 @@ import torch
 
 from lora_teach.bases import evaluate, gumbel_noise, load_language_adapter, load_name_gpt, name_loss, sample_names
 from lora_teach.datasets import names
-from lora_teach.measure.mix import averaged_factors, averaged_probabilities, mixture_losses, share_of_gain, tastes
 from lora_teach.measure.writing import Writer
+from lora_teach.pictures.mix.numbers import (
+    averaged_factors,
+    averaged_probabilities,
+    mixture_losses,
+    share_of_gain,
+    tastes,
+)
 
 HALVES = {"Finnish": 0.5, "Zulu": 0.5}
 

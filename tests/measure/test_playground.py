@@ -7,11 +7,11 @@ import torch
 
 from lora_teach import LoRAModel, train
 from lora_teach.bases import accuracy
-from lora_teach.measure.material import MATERIALS
-from lora_teach.measure.playground import METHODS, Run, Settings, plan
 from lora_teach.measure.retraining import CHANCE
-from lora_teach.measure.threads import one_thread
 from lora_teach.measure.tuning import contender
+from lora_teach.pictures.playground.material import MATERIALS
+from lora_teach.pictures.playground.numbers import METHODS, Run, Settings, plan
+from lora_teach.utils.threads import one_thread
 
 
 def finished(**changes):

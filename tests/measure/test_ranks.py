@@ -6,9 +6,9 @@ import pytest
 
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
-from lora_teach.measure.ranks import gain_lines, rank_entry, rank_results, shares
 from lora_teach.measure.results import load_result
 from lora_teach.measure.retraining import retrain
+from lora_teach.pictures.ranks.numbers import gain_lines, rank_entry, rank_results, shares
 
 TURNED = digits.rotated(30)
 RATES, SEEDS = (1e-4, 1e-2), (0, 1, 2)

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.measure.retraining import CHANCE, HIDDEN, digit_batches, retrain
-from lora_teach.measure.threads import one_thread
 from lora_teach.measure.tuning import contender
 from lora_teach.training import train
+from lora_teach.utils.threads import one_thread
 
 TURNED = digits.rotated(30)
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from lora_teach.measure import step_times as module
-from lora_teach.measure.step_times import StepTime, step_times
+from lora_teach.pictures.step_cost import numbers as module
+from lora_teach.pictures.step_cost.numbers import StepTime, step_times
 
 
 def made(device, time):

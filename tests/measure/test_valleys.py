@@ -7,7 +7,7 @@ import pytest
 
 from lora_teach.datasets import digits
 from lora_teach.measure.retraining import retrain
-from lora_teach.measure.valleys import (
+from lora_teach.pictures.valleys.numbers import (
     LEARNING_RATES,
     RANKS,
     Run,

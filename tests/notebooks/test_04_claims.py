@@ -10,8 +10,8 @@ from lora_teach import LoRAModel, train
 from lora_teach.bases import evaluate, load_name_gpt, name_loss
 from lora_teach.datasets import names
 from lora_teach.exercises import check_best_strength, check_gradient_of_A, check_gradient_of_B
-from lora_teach.live.race import own_best, stopped_at
 from lora_teach.measure.results import load_result
+from lora_teach.pictures.race.view import own_best, stopped_at
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
 
 

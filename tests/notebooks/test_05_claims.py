@@ -12,12 +12,12 @@ from lora_teach import LoRALayer
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.exercises import check_learnable_scaling, check_same_factor
-from lora_teach.measure.angle import FULL_LR
-from lora_teach.measure.knobs import train_knobs
-from lora_teach.measure.ranks import gain_lines
 from lora_teach.measure.results import load_result
 from lora_teach.measure.retraining import retrain
-from lora_teach.measure.valleys import measure_valleys
+from lora_teach.measure.separate_rates import train_knobs
+from lora_teach.pictures.angle.numbers import FULL_LR
+from lora_teach.pictures.ranks.numbers import gain_lines
+from lora_teach.pictures.valleys.numbers import measure_valleys
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
 
 TURNED, BLACK = digits.rotated(90), digits.inverted()

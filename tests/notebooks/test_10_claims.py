@@ -8,9 +8,9 @@ from lora_teach.bases import NameGPT
 from lora_teach.exercises import check_count_q_v, check_smallest_batch
 from lora_teach.measure.architectures import ARCHITECTURES, build, targets, total_parameters, trainable_per_rank
 from lora_teach.measure.flops import layer_flops, predict_flops
-from lora_teach.measure.memory import predict_memory
-from lora_teach.measure.papers import printed_rows
-from lora_teach.measure.step_times import WAYS, step_times
+from lora_teach.measure.predicted_memory import predict_memory
+from lora_teach.measure.published_counts import printed_rows
+from lora_teach.pictures.step_cost.numbers import WAYS, step_times
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
 
 LLAMA = "Llama-3.1-8B"

@@ -9,15 +9,15 @@ import torch
 from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.exercises import check_effective_rank, check_phi
-from lora_teach.live.forgetting import Forgetting
-from lora_teach.live.intruders import LETTERS_KNOWN
-from lora_teach.live.learned_spectra import Spectra
 from lora_teach.measure import intruder_dimensions
-from lora_teach.measure.claims import forgetting_claims, learned_claims
-from lora_teach.measure.equal_learning import WAYS, verdicts
 from lora_teach.measure.learned import Shrinker, matched_strength, matrices, updates
+from lora_teach.measure.paper_claims import forgetting_claims, learned_claims
 from lora_teach.measure.results import load_result
 from lora_teach.measure.tuning import contender, tune
+from lora_teach.pictures.forgetting.equal_learning import WAYS, verdicts
+from lora_teach.pictures.forgetting.view import Forgetting
+from lora_teach.pictures.intruders.view import LETTERS_KNOWN
+from lora_teach.pictures.learned_spectra.view import Spectra
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
 
 BY_LANGUAGE = {

@@ -199,7 +199,7 @@ def start(tmp_path, cells):
 
 def test_start_shows_a_picture_and_the_demonstration_first(tmp_path):
     picture = nbformat.v4.new_markdown_cell("# What?\n\n![Names that change](picture.png)")
-    demo = nbformat.v4.new_code_cell("from lora_teach.live import names_demo\nnames_demo()")
+    demo = nbformat.v4.new_code_cell("from lora_teach.pictures.morph import names_demo\nnames_demo()")
     assert start(tmp_path, [picture, demo]) == []
     assert "above the first code cell" in start(tmp_path, [demo, picture])[0]
     assert "calls names_demo()" in start(tmp_path, [picture, nbformat.v4.new_code_cell("x = 1")])[0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lora_teach.plots import angle
+from lora_teach.pictures.angle import drawing as angle
 from lora_teach.plots.style import settle
 
 TILES = np.arange(3 * 64).reshape(3, 8, 8) / 192

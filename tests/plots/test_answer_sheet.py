@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lora_teach.plots import answer_sheet as plots
+from lora_teach.pictures.answer_sheet import drawing as plots
 
 COLUMNS = ("valid", "where", "when", "who")
 SEEN = [True, True, False]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lora_teach.plots import architectures
+from lora_teach.pictures.architectures import drawing as architectures
 from lora_teach.plots.style import MARKERS
 
 NAMES, TOTALS = ["small", "other", "large"], [1e6, 1.05e6, 1e11]

@@ -2,7 +2,7 @@ import pytest
 
 from lora_teach import LoRAModel
 from lora_teach.bases import NameGPT
-from lora_teach.plots import freezing
+from lora_teach.pictures.freezing import view as freezing
 
 CHANGES = {name: 0.02 if "lora" in name else 0.0 for name, _ in LoRAModel(NameGPT(), rank=1).named_parameters()}
 

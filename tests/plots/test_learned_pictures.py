@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from lora_teach.plots import intruders, learned_spectra, overlap
+from lora_teach.pictures.intruders import drawing as intruders
+from lora_teach.pictures.learned_spectra import drawing as learned_spectra
+from lora_teach.pictures.overlap import drawing as overlap
 from lora_teach.plots.style import MARKERS
 
 NAMES = ["LoRA r=1", "LoRA r=2", "LoRA r=8", "LoRA r=64", "full"]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from lora_teach.pictures.icons.drawing import draw_outer_products
+from lora_teach.pictures.photo.drawing import draw_attempts, draw_one
 from lora_teach.plots import show
-from lora_teach.plots.icons import draw_outer_products
-from lora_teach.plots.photo import draw_attempts, draw_one
 
 A = np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]).T  # (3, 2)
 B = np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 0.5, 0.5, -1.0]])  # (2, 4)

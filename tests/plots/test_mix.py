@@ -5,9 +5,10 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
-from lora_teach.plots import COLOURS, mix, sizes
-from lora_teach.plots.mix import Plane
-from lora_teach.plots.morph import Written
+from lora_teach.pictures.mix import drawing as mix
+from lora_teach.pictures.mix.drawing import Plane
+from lora_teach.pictures.morph.drawing import Written
+from lora_teach.plots import COLOURS, sizes
 
 PATH = np.array([[2.0, 3.5], [2.5, 2.4], [4.0, 2.0]])  # (shares, losses)
 PLANE = Plane(("Finnish", "Zulu"), (3.0, 3.3), [0.0, 0.5, 1.0], PATH)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from lora_teach.plots import Picture, figure, morph, panels
-from lora_teach.plots.morph import Board, Written
+from lora_teach.pictures.morph import drawing as morph
+from lora_teach.pictures.morph.drawing import Board, Written
+from lora_teach.plots import Picture, figure, panels
 
 LINES = [0.0, 1.0, 3.0], [2.0, 3.0, 5.0], [5.0, 2.0, 4.0]  # strengths, English judge, other judge
 

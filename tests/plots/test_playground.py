@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
+from lora_teach.pictures.playground.drawing import LORA_ROLES, Curve, Playground, role_of
 from lora_teach.plots import COLOURS
-from lora_teach.plots.playground import LORA_ROLES, Curve, Playground, role_of
 from lora_teach.plots.style import LINES, MARKERS
 from tests.live.sweep import assert_whole
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from lora_teach.plots import alpha_at_use, first_step, ranks
+from lora_teach.pictures.alpha_at_use import view as alpha_at_use
+from lora_teach.pictures.first_step import view as first_step
+from lora_teach.pictures.ranks import view as ranks
 from lora_teach.plots.style import MARKERS
 
 RANKS = (1, 4, 16)

@@ -1,6 +1,6 @@
 """The picture of a step's cost: shares by rank, and each time beside its FLOPs."""
 
-from lora_teach.plots import step_cost
+from lora_teach.pictures.step_cost import view as step_cost
 
 SHARES = {"small": {1: 0.7, 8: 0.8, 64: 1.6}, "large": {1: 0.66, 8: 0.67}}
 TIMES = [

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from lora_teach.plots import targets as plots
+from lora_teach.pictures.targets import drawing as plots
 
 LAYERS = {
     f"blocks.{block}.{name}": size

@@ -5,7 +5,10 @@ import copy
 import numpy as np
 import pytest
 
-from lora_teach.plots import cut_or_train, figure, panels, race, turn_it_down
+from lora_teach.pictures.cut_or_train import drawing as cut_or_train
+from lora_teach.pictures.race import drawing as race
+from lora_teach.pictures.turn_it_down import drawing as turn_it_down
+from lora_teach.plots import figure, panels
 from lora_teach.plots.die import SIDES, die_axis
 from lora_teach.plots.style import settle
 from tests.plots.small import CUT_OR_TRAIN, RACE, TURN_IT_DOWN

@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from lora_teach.plots import valleys
+from lora_teach.pictures.valleys import drawing as valleys
 from lora_teach.plots.style import settle
 
 LRS = (0.001, 0.01, 0.1)

@@ -1,0 +1,119 @@
+"""Which kind of layer fits beside which kind of module."""
+
+import math
+
+import torch
+from torch import nn
+
+from lora_teach.layer import VARIANTS
+from lora_teach.layers.conv2d import LoRAConv2d
+from lora_teach.layers.embedding import LoRAEmbedding
+from lora_teach.utils.validation import check_rank
+
+
+def is_conv1d(module):
+    """Tell whether ``module`` is transformers' Conv1D, GPT-2's linear layer with a weight of shape (in, out)."""
+    kinds = type(module).__mro__  # by name, so that transformers need not be imported
+    return any(kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers.") for kind in kinds)
+
+
+def is_adaptable(module):
+    """Tell whether a LoRALayer fits beside ``module``: an ``nn.Linear`` (or subclass) or transformers' Conv1D."""
+    return isinstance(module, nn.Linear) or is_conv1d(module)
+
+
+def fits(module):
+    """Tell whether a LoRA layer fits beside ``module`` if it is asked for by name: embeddings and Conv2d do too."""
+    return is_adaptable(module) or isinstance(module, nn.Embedding | nn.Conv2d)
+
+
+def sizes(module):
+    """Return ``(in_features, out_features)`` of a module that `fits`; a convolution's input is a patch."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if isinstance(module, nn.Embedding):
+        return module.num_embeddings, module.embedding_dim
+    if isinstance(module, nn.Conv2d):
+        return module.in_channels * math.prod(module.kernel_size), module.out_channels
+    return tuple(module.weight.shape)  # Conv1D: (in_features, out_features)
+
+
+def misfit(name, module, config):
+    """Return why the layer that ``config`` asks for can't stand beside ``module``, with the cure, or None."""
+    kind, rank = type(module).__name__, config.rank_of(name)
+    if isinstance(module, nn.Embedding | nn.Conv2d) and config.variant != "lora":
+        return f"variant={config.variant!r} is for linear layers, and this is a {kind}. Use variant='lora' there."
+    if isinstance(module, nn.Embedding):
+        if module.max_norm is not None:
+            return (
+                f"max_norm={module.max_norm} makes the embedding rewrite its own table at each call, so the base would "
+                "not stay as it is. Leave it out."
+            )
+        if type(module).forward is not nn.Embedding.forward and not hasattr(module, "embed_scale"):
+            return (
+                f"{kind} has a forward of its own, and which rows it looks up can't be told from outside. "
+                "Leave it out, or put it into modules_to_save."
+            )
+    if isinstance(module, nn.Conv2d):
+        if any(step > 1 and size > 1 for step, size in zip(module.dilation, module.kernel_size, strict=True)):
+            return (
+                f"dilation={module.dilation} is not in PEFT's format: it would read the adapter as one without. "
+                "Leave it out, or put it into modules_to_save."
+            )
+        if module.padding_mode != "zeros" and module.padding not in (0, "valid", (0, 0)):
+            return (
+                f"padding_mode={module.padding_mode!r} is not in PEFT's format, which pads with zeros. "
+                "Leave it out, or put it into modules_to_save."
+            )
+        if rank % module.groups:
+            return (
+                f"rank={rank} can't be shared out among its {module.groups} groups. Use a multiple of {module.groups}."
+            )
+    in_features, out_features = sizes(module)
+    try:
+        kind = kind if isinstance(module, nn.Embedding | nn.Conv2d) else "Linear"
+        check_rank(rank, f"{kind}({in_features} → {out_features})", min(in_features, out_features))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def new_layer(name, module, config):
+    """Return the layer that ``config`` asks for beside ``module``, which the base knows as ``name``."""
+    weight = module.weight
+    options = dict(
+        rank=config.rank_of(name),
+        alpha=config.alpha_of(name),
+        scaling=config.scaling,
+        learnable_scaling=config.learnable_scaling,
+        dropout=config.dropout,
+        init=config.init,
+        device=weight.device,
+        # Half precision is too coarse for small steps, so adapters over it, and over quantised weights, are float32.
+        dtype=torch.float64 if weight.dtype == torch.float64 else torch.float32,
+    )
+    if isinstance(module, nn.Embedding):
+        return LoRAEmbedding(
+            *sizes(module),
+            padding_idx=module.padding_idx,
+            scale_grad_by_freq=module.scale_grad_by_freq,
+            output_scale=getattr(module, "embed_scale", 1.0),
+            **options,
+        )
+    if isinstance(module, nn.Conv2d):
+        return LoRAConv2d(
+            module.in_channels,
+            module.out_channels,
+            module.kernel_size,
+            stride=module.stride,
+            padding=module.padding,
+            groups=module.groups,
+            **options,
+        )
+    layer = VARIANTS[config.variant](*sizes(module), **options)
+    if hasattr(layer, "attach"):  # a variant that needs to know its module
+        try:
+            layer.attach(module)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return layer

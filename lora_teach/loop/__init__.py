@@ -1,0 +1,1 @@
+"""What the training loop leans on: batches, random numbers, rollback, checkpoints."""

@@ -1,0 +1,185 @@
+"""What a training step holds in memory, measured: nothing here knows how `memory` predicts it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.checkpoint import checkpoint
+
+from lora_teach.measure.predicted_memory import Memory
+
+OPTIMIZERS = {
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.0),
+    "momentum": lambda parameters: torch.optim.SGD(parameters, lr=0.0, momentum=0.9),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.0),
+}  # a learning rate of zero: the state is made, and no weight moves
+
+
+class Saved:
+    """The tensors that autograd keeps, each storage once, while `watching`; ``now`` and ``peak`` in bytes.
+
+    Args:
+        besides: Tensors that are held anyway: parameters and buffers.
+    """
+
+    def __init__(self, besides=()):
+        self.besides = {_place(tensor) for tensor in besides}
+        self.holders, self.now, self.peak = Counter(), 0, 0
+
+    def watching(self):
+        """Within the block, what autograd saves is counted; give it the forward and the backward."""
+        return saved_tensors_hooks(lambda tensor: _Handle(tensor, self), lambda handle: handle.tensor)
+
+    def take(self, tensor):
+        """Count a tensor that autograd begins to hold."""
+        place = _place(tensor)
+        if place not in self.besides:
+            self.holders[place] += 1
+            if self.holders[place] == 1:
+                self.now += tensor.untyped_storage().nbytes()
+                self.peak = max(self.peak, self.now)
+
+    def drop(self, tensor):
+        """Count one that it lets go of."""
+        place = _place(tensor)
+        if place not in self.besides:
+            self.holders[place] -= 1
+            if self.holders[place] == 0:
+                self.now -= tensor.untyped_storage().nbytes()
+
+
+class _Handle:
+    """Stands in autograd's graph for a saved tensor, and tells when the graph lets go of it."""
+
+    def __init__(self, tensor, saved):
+        self.tensor, self.saved = tensor.detach(), saved
+        saved.take(self.tensor)
+
+    def __del__(self):
+        self.saved.drop(self.tensor)
+
+
+def measure_memory(model, batch, loss_fn=None, optimizer="adamw", *, checkpointing=False):
+    """Run a real training step and say what it held; the model is left as it was found, to the last bit.
+
+    Activations are the tensors that autograd saves (``torch.autograd.graph.saved_tensors_hooks``), each storage once
+    and none that a parameter or buffer holds, at the moment when they are most. Weights, gradients and optimiser state
+    are what lies there after the step. For a model on a GPU `lora_teach.measure.allocator` asks the allocator instead.
+
+    Args:
+        model: A model or LoRAModel on the CPU; what requires a gradient trains.
+        batch: ``(inputs, targets)``, or a mapping that is passed as keywords.
+        loss_fn: ``loss_fn(output, targets)``; None where the output has ``.loss``.
+        optimizer: "adamw", "momentum", "sgd", or a function of the parameters that makes one with a learning rate of 0.
+        checkpointing: Run the step with every block under ``torch.utils.checkpoint``.
+
+    Raises:
+        ValueError: Nothing trains; no list of blocks is found; an unknown optimiser.
+    """
+    training = trainable(model)
+    with as_found(model), checkpointed(model, reentrant=True) if checkpointing else nullcontext():
+        saved = Saved([*model.parameters(), *model.buffers()])
+        with saved.watching():
+            loss_of(model, batch, loss_fn).backward()
+        stepped = make_optimizer(optimizer, training)
+        stepped.step()
+        adapters = {id(parameter) for parameter in getattr(model, "adapters", nn.Module()).parameters()}
+        base = [parameter for parameter in model.parameters() if id(parameter) not in adapters]
+        return Memory(
+            weights=storage([*base, *model.buffers()]),
+            adapters=storage(p for p in model.parameters() if id(p) in adapters),
+            gradients=storage(p.grad for p in training if p.grad is not None),
+            optimiser=storage(value for state in stepped.state.values() for value in state.values()),
+            activations=saved.peak,
+        )
+
+
+def loss_of(model, batch, loss_fn=None):
+    """Return the loss of a batch, with its graph."""
+    if isinstance(batch, Mapping):
+        output, targets = model(**batch), batch
+    else:
+        inputs, targets = batch
+        output = model(inputs)
+    return output.loss if loss_fn is None else loss_fn(output, targets)
+
+
+def trainable(model):
+    """List of the parameters that require a gradient; a ValueError if there are none."""
+    found = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not found:
+        raise ValueError("no parameter requires a gradient, so there is no training step to measure.")
+    return found
+
+
+def make_optimizer(optimizer, parameters):
+    """Return the named optimiser over ``parameters``, with a learning rate of zero; a function makes its own."""
+    if callable(optimizer):
+        return optimizer(parameters)
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer={optimizer!r} is not known. Use one of {', '.join(OPTIMIZERS)}, or a function.")
+    return OPTIMIZERS[optimizer](parameters)
+
+
+def storage(tensors):
+    """Bytes of some tensors' storages, each once."""
+    return sum({_place(t): t.untyped_storage().nbytes() for t in tensors if isinstance(t, torch.Tensor)}.values())
+
+
+@contextmanager
+def as_found(model):
+    """Afterwards the parameters have the gradients that they had, and the random state is what it was."""
+    found = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, _ in found:
+        parameter.grad = None
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        for parameter, gradient in found:
+            parameter.grad = gradient
+
+
+@contextmanager
+def checkpointed(model, reentrant=False):
+    """Within the block every block of ``model`` keeps its input only, and is computed again in the backward.
+
+    The blocks are the longest ``nn.ModuleList``. Both forms of ``torch.utils.checkpoint`` keep the same tensors; the
+    hooks of `Saved` see them in the ``reentrant`` one only. That one gives an input a gradient that needs none.
+    """
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    if not lists:
+        raise ValueError(f"{type(model).__name__} has no nn.ModuleList of blocks to checkpoint.")
+    blocks = list(max(lists, key=len))
+    found = [vars(block).get("forward") for block in blocks]
+    config = getattr(model, "config", None)
+    use_cache = getattr(config, "use_cache", None)
+    if use_cache:
+        config.use_cache = False  # a cache would be filled a second time
+    for block in blocks:
+        block.forward = _recomputed(block.forward, reentrant)
+    try:
+        yield
+    finally:
+        if use_cache:
+            config.use_cache = use_cache
+        for block, own in zip(blocks, found, strict=True):
+            del block.forward  # the class's own shows again
+            if own is not None:
+                block.forward = own
+
+
+def _recomputed(forward, reentrant):
+    def once_more(x, *args, **kwargs):
+        if reentrant and not x.requires_grad:
+            x = x.detach().requires_grad_()
+        return checkpoint(lambda *inputs: forward(*inputs, **kwargs), x, *args, use_reentrant=reentrant)
+
+    return once_more
+
+
+def _place(tensor):
+    return tensor.untyped_storage().data_ptr()

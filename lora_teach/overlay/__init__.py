@@ -1,0 +1,1 @@
+"""What LoRAModel leans on: targets, merging, modules under dotted names."""

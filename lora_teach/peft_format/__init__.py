@@ -1,0 +1,1 @@
+"""Adapters as files in PEFT's format: written, read, checked and shown."""

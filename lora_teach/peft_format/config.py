@@ -1,0 +1,142 @@
+"""adapter_config.json, from a LoRAConfig and back: what PEFT would overlook in silence is said aloud."""
+
+import re
+import warnings
+from collections import Counter
+
+from lora_teach.config import LoRAConfig
+from lora_teach.overlay.nested_modules import walk
+from lora_teach.overlay.targets import matches
+
+# What PEFT may write into a config that this reader does not follow: each would silently change the result.
+NOT_FOLLOWED = """
+    alora_invocation_tokens arrow_config corda_config eva_config kasa_config layer_replication layers_pattern
+    layers_to_transform lora_bias megatron_config monteclora_config target_parameters trainable_token_indices use_bdlora
+    use_qalora velora_config
+""".split()
+# What a config should say even where it is PEFT's default, with that default.
+ALWAYS = {
+    "use_rslora": False, "use_dora": False, "bias": "none", "fan_in_fan_out": False, "modules_to_save": None,
+    "rank_pattern": {}, "alpha_pattern": {}, "lora_dropout": 0.0, "init_lora_weights": True, "inference_mode": False,
+}  # fmt: skip
+# Every field that PEFT 0.21 knows.
+KNOWN = {*ALWAYS, *NOT_FOLLOWED} | set(
+    """
+    auto_mapping base_model_name_or_path ensure_weight_tying exclude_modules loftq_config lora_alpha lora_ga_config
+    megatron_core peft_type peft_version qalora_group_size r revision runtime_config target_modules task_type
+    """.split()
+)
+# Starts of A and B that leave the base as it is, and with it what the plain factors mean.
+HARMLESS_STARTS = (True, False, "gaussian", "orthogonal", "eva")
+
+
+def from_peft(raw, where, warn=True):
+    """Return the LoRAConfig that says what ``raw``, the contents of adapter_config.json, says.
+
+    Args:
+        raw: What the JSON holds, of whatever type.
+        where: The file, for messages.
+        warn: Whether to warn; `lint` lists what is missing itself.
+
+    Raises:
+        ValueError: No LoRA adapter, a field that is missing or wrong, or an option that is not followed here.
+
+    Warns:
+        UserWarning: ``use_rslora`` is missing.
+    """
+    if not isinstance(raw, dict) or raw.get("peft_type") != "LORA":
+        raise ValueError(f"{where}: peft_type is not 'LORA', so this is no LoRA adapter.")
+    for name in ("r", "lora_alpha", "target_modules"):
+        if raw.get(name) is None:
+            raise ValueError(f"{where}: {name!r} is missing; PEFT would use its default, whatever the adapter was.")
+    for name in NOT_FOLLOWED:
+        if raw.get(name):
+            raise ValueError(f"{where}: {name}={raw[name]!r} is not followed here, and the result would be wrong.")
+    for name in ("use_rslora", "use_dora"):
+        if not isinstance(raw.get(name, False), bool | None):
+            raise ValueError(f"{where}: {name}={raw[name]!r} is not true or false.")
+    if raw.get("bias", "none") not in ("none", "lora_only", "all"):
+        raise ValueError(f"{where}: bias={raw['bias']!r} is unknown. Use one of: 'none', 'lora_only', 'all'.")
+    if raw.get("init_lora_weights", True) not in HARMLESS_STARTS:
+        raise ValueError(
+            f"{where}: init_lora_weights={raw['init_lora_weights']!r} changed the base weights, so this adapter "
+            "is wrong on the original base. Convert it with PEFT (path_initial_model_for_weight_conversion) first."
+        )
+    if warn and raw.get("use_rslora") is None:
+        warnings.warn(
+            f"{where} does not say use_rslora, so the scale is taken as lora_alpha/r. If the adapter was trained with "
+            "rsLoRA, that is too small by a factor of √r: write the field into the file.",
+            stacklevel=4,
+        )
+    try:
+        return LoRAConfig(
+            rank=raw["r"],
+            alpha=raw["lora_alpha"],
+            target_modules=raw["target_modules"],
+            exclude_modules=raw.get("exclude_modules") or (),
+            modules_to_save=raw.get("modules_to_save") or (),
+            scaling="alpha/sqrt(r)" if raw.get("use_rslora") else "alpha/r",
+            dropout=raw.get("lora_dropout", 0.0),
+            variant="dora" if raw.get("use_dora") else "lora",
+            rank_pattern=raw.get("rank_pattern") or {},
+            alpha_pattern=raw.get("alpha_pattern") or {},
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def expressions(config):
+    """List the regular expressions of a LoRAConfig."""
+    whole = [one for one in (config.target_modules, config.exclude_modules) if isinstance(one, str)]
+    return [*whole, *config.rank_pattern, *config.alpha_pattern]
+
+
+def to_peft(model, adapter_name, scales):
+    """Return what adapter_config.json says of an adapter of a LoRAModel.
+
+    Args:
+        model: The LoRAModel.
+        adapter_name: Which adapter.
+        scales: ``{path: scale}`` of its layers as they are now. Where no alpha of the config's rule gives that scale,
+            the alpha is written that does.
+    """
+    config = model.configs[adapter_name]
+    layers = dict(walk(model.adapters[adapter_name]))
+    stabilised = config.scaling == "alpha/sqrt(r)"
+    ranks = {path: layer.rank for path, layer in layers.items()}
+    alphas = {path: layer.alpha for path, layer in layers.items()}
+    for path, layer in layers.items():  # PEFT knows two rules: any other scale is told as the alpha that gives it
+        if config.scaling == "alpha" or scales[path] != layer.alpha / (layer.rank**0.5 if stabilised else layer.rank):
+            alphas[path] = scales[path] * (layer.rank**0.5 if stabilised else layer.rank)
+    rank, alpha = (Counter(values.values()).most_common(1)[0][0] if values else 1 for values in (ranks, alphas))
+    return {
+        "peft_type": "LORA",
+        "peft_version": None,
+        "task_type": None,
+        "base_model_name_or_path": getattr(getattr(model.base_model, "config", None), "name_or_path", None) or None,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": alpha,
+        "use_rslora": stabilised,
+        "use_dora": any(hasattr(layer, "magnitude") for layer in layers.values()),
+        "lora_dropout": config.dropout,
+        "bias": "lora_only" if any(hasattr(layer, "trained_bias") for layer in layers.values()) else "none",
+        "fan_in_fan_out": False,
+        "init_lora_weights": True,
+        "target_modules": _target_names(model, layers),
+        "exclude_modules": None,
+        "modules_to_save": list(model.saved_modules[adapter_name]) or None,
+        "rank_pattern": {"^" + re.escape(path): value for path, value in ranks.items() if value != rank},
+        "alpha_pattern": {"^" + re.escape(path): value for path, value in alphas.items() if value != alpha},
+    }
+
+
+def _target_names(model, layers):
+    """Return the shortest list of last parts that matches exactly the adapted modules, or else a regular expression."""
+    if not layers:  # only modules_to_save
+        return "all-linear"
+    names = [name for name, _ in model.base_model.named_modules(remove_duplicate=False) if name]
+    ends = sorted({path.rpartition(".")[2] for path in layers})
+    if {name for name in names if matches(name, ends)} == set(layers):
+        return ends
+    return "|".join(re.escape(path) for path in layers)

@@ -1,0 +1,222 @@
+"""Adapters as files: PEFT's folder format, written and read without PEFT.
+
+A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``. PEFT stores A as (r, in) and B as (out, r),
+the paper's orientation; this is the only place that transposes. Only safetensors are read: loading never executes
+code, and never looks outside the folder.
+"""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from lora_teach.config import is_end
+from lora_teach.layer import SCALINGS, LoRALayer
+from lora_teach.layers.bias import take_on
+from lora_teach.layers.conv2d import LoRAConv2d
+from lora_teach.layers.embedding import LoRAEmbedding
+from lora_teach.overlay.nested_modules import walk
+from lora_teach.overlay.targets import matches
+from lora_teach.peft_format.config import expressions, from_peft, to_peft
+from lora_teach.peft_format.folder import CONFIG_FILE, PREFIX, WEIGHTS_FILE, find, own_file, read_json, read_tensors
+from lora_teach.peft_format.regexes import refuse_slow
+from lora_teach.utils.atomic_write import replace_file
+
+MAGNITUDE, BIAS = ".lora_magnitude_vector", ".base_layer.bias"
+
+
+def save(model, folder, adapter_name):
+    """Write the adapter ``adapter_name`` of a LoRAModel into ``folder``; an adapter that lies there is replaced.
+
+    As PEFT does it, the adapter called "default" lies in the folder itself, any other in a sub-folder of its name. Both
+    files are written beside their places first and then moved, so a crash or a full disk leaves the old ones.
+
+    Raises:
+        TypeError: A layer that is not a LoRALayer, or one with other parameters: PEFT's format has no place for them.
+        ValueError: The base is itself the adapted layer, or only some layers are DoRA.
+    """
+    folder = Path(folder) if adapter_name == "default" else Path(folder) / adapter_name
+    tensors, scales, learnable = {}, {}, []
+    layers = dict(walk(model.adapters[adapter_name]))
+    for path, layer in layers.items():
+        _check_has_a_place(path, layer)
+        tensors |= {key: place.detach().contiguous().cpu() for key, place in _places(path, layer).items()}
+        if hasattr(layer, "trained_bias"):
+            tensors[f"{PREFIX}{path}{BIAS}"] = layer.trained_bias.cpu()  # (out_features,)
+        scales[path] = torch.as_tensor(layer.scaling, dtype=torch.float64).item()
+        if isinstance(layer.scaling, torch.Tensor):
+            learnable.append(path)
+    if len({hasattr(layer, "magnitude") for layer in layers.values()}) > 1:
+        raise ValueError("some layers are DoRA and others are not; PEFT's format knows all or none.")
+    for path, copy in walk(model.saved_modules[adapter_name]):
+        for key, value in copy.state_dict().items():
+            tensors[f"{PREFIX}{path}.{key}"] = value.detach().clone().contiguous().cpu()
+    config = to_peft(model, adapter_name, scales)
+    # α = s·r divided by r again is off by one bit for one scale in eight, so the exact scales go along.
+    metadata = {"format": "pt", "lora_teach.scales": json.dumps(scales)}
+    if learnable:
+        metadata["lora_teach.learnable_scaling"] = json.dumps(learnable)
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / WEIGHTS_FILE, lambda file: save_file(tensors, file, metadata))
+    replace_file(folder / CONFIG_FILE, lambda file: file.write_text(json.dumps(config, indent=2) + "\n", "utf-8"))
+
+
+def read(folder, adapter_name="default"):
+    """Read the adapter that lies in ``folder``, or in its sub-folder ``adapter_name``.
+
+    Returns:
+        ``(config, tensors, scales)``: a LoRAConfig, the tensors as they are in the file, and for each layer
+        ``(exact scale, whether it is learnable)`` as far as the file tells (empty for an adapter from elsewhere).
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: Not a LoRA adapter, a damaged file, or an option that this reader does not follow.
+    """
+    folder = find(folder, adapter_name)
+    config_file, weights_file = own_file(folder, CONFIG_FILE), own_file(folder, WEIGHTS_FILE)
+    config = from_peft(read_json(config_file), config_file)
+    tensors, metadata = read_tensors(weights_file)
+    for key in [key for key in tensors if key.endswith(f"{MAGNITUDE}.weight")]:
+        tensors.setdefault(key.removesuffix(".weight"), tensors.pop(key))
+    magnitudes = [key for key in tensors if key.endswith(MAGNITUDE)]
+    if magnitudes and config.variant != "dora":
+        raise ValueError(
+            f"{weights_file} holds DoRA's {magnitudes[0]!r}, and {CONFIG_FILE} does not say use_dora. PEFT would read "
+            "it as plain LoRA in silence. Write use_dora: true into the config."
+        )
+    if config.variant == "dora" and not magnitudes:
+        raise ValueError(
+            f"{config_file} says use_dora, and {WEIGHTS_FILE} holds no {MAGNITUDE[1:]}. PEFT would make the magnitudes "
+            "anew from a random start. Save the adapter again where it was trained."
+        )
+    scales = read_scales(metadata, weights_file)
+    return replace(config, learnable_scaling=any(learnable for _, learnable in scales.values())), tensors, scales
+
+
+def only_what_is_here(config, tensors, base):
+    """Return ``config`` without what names nothing here: patterns, and modules_to_save that the file has not either.
+
+    PEFT writes "classifier" and "score" for every sequence classifier, whichever of the two the model has. A regular
+    expression that would take for ever on the names of this base is a ValueError.
+    """
+    names = [name for name, _ in base.named_modules(remove_duplicate=False)]
+    refuse_slow(expressions(config), names, CONFIG_FILE)
+    kept = [
+        one
+        for one in config.modules_to_save
+        if any(matches(name, [one]) for name in names) or any(f".{one}." in key for key in tensors)
+    ]
+    patterns = {}
+    for option in ("rank_pattern", "alpha_pattern"):
+        pattern = getattr(config, option)
+        patterns[option] = {key: value for key, value in pattern.items() if any(is_end(key, name) for name in names)}
+    return replace(config, modules_to_save=kept, **patterns)
+
+
+def fill(model, adapter_name, tensors, scales):
+    """Copy what `read` gave into an adapter of a LoRAModel: all of it, or a ValueError and nothing."""
+    wanted, copies = {}, model.saved_modules[adapter_name]
+    for path, layer in walk(model.adapters[adapter_name]):
+        wanted |= _places(path, layer)
+    for path, copy in walk(copies):
+        wanted |= {f"{PREFIX}{path}.{key}": value for key, value in copy.state_dict().items()}
+    others = {key for key in tensors.keys() - wanted.keys() if not _of_the_base(key, tensors[key], model.base_model)}
+    biases = _trained_biases(model, adapter_name, others)
+    wanted |= {key: module.bias for key, (_, module) in biases.items()}
+    missing, unknown = wanted.keys() - tensors.keys(), others - biases.keys()
+    elsewhere = [key for key in unknown if key.endswith(".bias") and not missing]
+    if elsewhere:
+        raise ValueError(
+            f"the adapter has trained biases of layers that it does not adapt, such as {min(elsewhere)!r}. Only those "
+            "of adapted layers are followed here. Merge it with PEFT (merge_and_unload) into a new base."
+        )
+    if missing or unknown:
+        raise ValueError(
+            "the adapter does not fit this model"
+            + (f"; {len(missing)} tensors are missing, such as {min(missing)!r}" if missing else "")
+            + (f"; {len(unknown)} have no place here, such as {min(unknown)!r}" if unknown else "")
+            + f". Every key is {PREFIX!r} and the module's path; check that the base is the one it was made for."
+        )
+    for key, place in wanted.items():
+        if tensors[key].shape != place.shape:
+            raise ValueError(f"{key} has shape {tuple(tensors[key].shape)}; here it must be {tuple(place.shape)}.")
+        if tensors[key].is_floating_point() != place.is_floating_point():
+            raise ValueError(f"{key} has dtype {tensors[key].dtype}; here it is {place.dtype}.")
+    with torch.no_grad():
+        for key, (layer, module) in biases.items():
+            take_on(layer, module, tensors[key])
+            del wanted[key]  # the base keeps its own
+        for key, place in wanted.items():
+            place.copy_(tensors[key])
+        for path, layer in walk(model.adapters[adapter_name]):
+            rule = SCALINGS[layer.scaling_rule](layer.alpha, layer.rank)
+            scale, learnable = scales.get(path, (rule, False))
+            if not math.isclose(scale, rule, rel_tol=1e-6):
+                scale = rule  # the config was edited since, and counts, as it does for PEFT
+            if learnable:
+                layer.scaling.fill_(scale)
+            else:
+                del layer.scaling  # it may be a Parameter
+                layer.scaling = scale
+
+
+def _places(path, layer):
+    """Return ``{key in the file: the layer's parameter, seen as it lies there}``; copying into it fills the layer."""
+    key = f"{PREFIX}{path}"
+    if isinstance(layer, LoRAEmbedding):
+        return {
+            f"{key}.lora_embedding_A": layer.lora_A.T,  # (rank, num_embeddings)
+            f"{key}.lora_embedding_B": layer.lora_B.T,  # (embedding_dim, rank)
+        }
+    A, B = layer.kernels() if isinstance(layer, LoRAConv2d) else (layer.lora_A.T, layer.lora_B.T)
+    places = {
+        f"{key}.lora_A.weight": A,  # (rank, in_features); of a Conv2d (rank, in_channels, height, width)
+        f"{key}.lora_B.weight": B,  # (out_features, rank); of a Conv2d (out_channels, rank / groups, 1, 1)
+    }
+    if hasattr(layer, "magnitude"):
+        places[f"{key}{MAGNITUDE}"] = layer.magnitude  # (out_features,)
+    return places
+
+
+def _trained_biases(model, adapter_name, keys):
+    """Return ``{key: (layer, its module)}`` for those of ``keys`` that are the bias of an adapted module."""
+    found = {}
+    for path, layer in walk(model.adapters[adapter_name]):
+        module = model.base_model.get_submodule(path)
+        if f"{PREFIX}{path}{BIAS}" in keys and getattr(module, "bias", None) is not None:
+            found[f"{PREFIX}{path}{BIAS}"] = layer, module
+    return found
+
+
+def _check_has_a_place(path, layer):
+    if not isinstance(layer, LoRALayer):
+        raise TypeError(f"{path}: a {type(layer).__name__} has no place in PEFT's format. Only LoRALayers are saved.")
+    if not path:
+        raise ValueError("the base is itself the adapted layer, which has no name in a file. Use nn.Sequential(base).")
+    own = layer.state_dict().keys() - {"lora_A", "lora_B", "scaling", "magnitude", "trained_bias"}
+    if own:
+        raise TypeError(f"{path}: {min(own)!r} of {type(layer).__name__} has no place in PEFT's format.")
+
+
+def _of_the_base(key, tensor, base):
+    """Tell whether ``tensor`` is the base's own: PEFT adds the weight of an adapted head or embedding to its files."""
+    name = key.removeprefix(PREFIX).replace(".base_layer.", ".")
+    own = dict(base.named_parameters(remove_duplicate=False)).get(name)
+    if own is None or own.is_meta or own.shape != tensor.shape:
+        return False
+    return torch.equal(own.detach().cpu(), tensor.to(own.dtype))
+
+
+def read_scales(metadata, where):
+    """Return ``{path: (exact scale, whether it is learnable)}`` as a file's metadata tells; ValueError if damaged."""
+    try:
+        scales = json.loads(metadata.get("lora_teach.scales", "{}"))
+        learnable = json.loads(metadata.get("lora_teach.learnable_scaling", "[]"))
+        if not all(math.isfinite(scale) for scale in scales.values()):
+            raise ValueError("a scale is not finite")
+        return {path: (float(scale), path in learnable) for path, scale in scales.items()}
+    except (AttributeError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}: lora_teach.scales in its metadata is damaged: {error}") from None

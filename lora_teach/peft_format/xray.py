@@ -1,0 +1,182 @@
+"""What is in an adapter: an X-ray of its folder, from the small factors alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lora_teach.layer import SCALINGS
+from lora_teach.measure.spectrum import effective_rank
+from lora_teach.model import LoRAModel
+from lora_teach.peft_format import save_load as adapters
+from lora_teach.peft_format.config import expressions
+from lora_teach.peft_format.folder import PREFIX, WEIGHTS_FILE, find
+from lora_teach.peft_format.lint import Departure, layers_of, lint
+from lora_teach.peft_format.regexes import refuse_slow
+
+LARGEST_RANK = 4096  # of a layer that is looked into
+
+__all__ = ["Departure", "LayerXRay", "XRay", "lint", "xray"]
+
+
+@dataclass(frozen=True)
+class LayerXRay:
+    """What one layer's update ``ΔW = scale · B A`` is like.
+
+    Attributes:
+        name: Dotted path of the module in the base.
+        rank: Inner size r of the update.
+        scale: The factor before ``B A``, dimensionless.
+        norm: ``‖ΔW‖``, Frobenius: the root of the sum of its squared entries.
+        singular_values: All r of ΔW, largest first.
+        effective_rank: ``exp(−Σ p ln p)`` with ``p = σ / Σσ``, 1 to r (0 for an update of zeros): how many singular
+            values there would be if they were equal. O. Roy and M. Vetterli, The effective rank, EUSIPCO 2007.
+        relative: ``norm`` over that of the base's weight; None without a base, or where its weight is quantised.
+        numbers: How many numbers the file holds for this layer.
+    """
+
+    name: str
+    rank: int
+    scale: float
+    norm: float
+    singular_values: tuple
+    effective_rank: float
+    relative: float | None
+    numbers: int
+
+
+@dataclass(frozen=True)
+class XRay:
+    """The X-ray of an adapter; printing it gives a readable report.
+
+    Attributes:
+        folder: Where it lies.
+        variant: ``"lora"`` or ``"dora"``. ΔW of a DoRA adapter turns the weight; its magnitudes are not in these norms.
+        layers: A `LayerXRay` for each adapted layer.
+        saved: ``{key: shape}`` of the other tensors, such as those of ``modules_to_save``.
+        numbers: How many numbers the file holds.
+        bytes: Size of the file of weights.
+        departures: What `lint` finds.
+    """
+
+    folder: Path
+    variant: str
+    layers: tuple
+    saved: dict
+    numbers: int
+    bytes: int
+    departures: tuple
+
+    def __str__(self):
+        kind = {"lora": "LoRA", "dora": "DoRA"}[self.variant]
+        size = f"{len(self.layers)} layers, {self.numbers:,} numbers, {self.bytes:,} bytes"
+        lines = [f"{kind} adapter in {self.folder}: {size}"]
+        width = max([len(layer.name) for layer in self.layers] + [len("layer")])
+        if self.layers:
+            lines += ["", f"{'layer':{width}}  rank    scale     ‖ΔW‖  of ‖W‖  effective rank  largest singular values"]
+        for layer in self.layers:
+            share = "" if layer.relative is None else f"{layer.relative:.1%}"
+            largest = "  ".join(f"{value:.3g}" for value in layer.singular_values[:3])
+            lines.append(
+                f"{layer.name:{width}}  {layer.rank:4}  {layer.scale:7.4g}  {layer.norm:7.4g}  {share:>6}  "
+                f"{layer.effective_rank:14.2f}  {largest}"
+            )
+        if self.variant == "dora":
+            lines += ["", "ΔW turns the weights; how long their rows are, DoRA's magnitudes say."]
+        if self.saved:
+            lines += ["", "Saved whole: " + ", ".join(f"{key} {tuple(shape)}" for key, shape in self.saved.items())]
+        lines.append("")
+        lines += [f"- {departure}" for departure in self.departures] or ["Nothing departs from PEFT's format."]
+        return "\n".join(lines)
+
+
+def xray(folder, base=None):
+    """Look into the adapter in ``folder``.
+
+    Singular values are those of an r × r matrix that the QR decompositions of B and A leave, so no matrix of the
+    layer's full size is ever made, and a base is needed only to say how large an update is beside its weight.
+
+    Args:
+        folder: An adapter in PEFT's format.
+        base: The base model, or a LoRAModel over it; None leaves ``relative`` out.
+
+    Returns:
+        An `XRay`.
+
+    Raises:
+        FileNotFoundError, ValueError: The folder can't be read as an adapter (`lint` lists all that is wrong with it),
+            or ``base`` has no module of a layer's name.
+    """
+    folder = find(folder)
+    config, tensors, scales = adapters.read(folder)
+    found = layers_of(tensors)
+    refuse_slow(expressions(config), found, folder)
+    modules = (
+        dict((base.base_model if isinstance(base, LoRAModel) else base).named_modules()) if base is not None else None
+    )
+    layers, factors = [], {name: _matrices(name, parts) for name, parts in found.items()}
+    for name, (A, B) in factors.items():
+        rank = A.shape[0]
+        rule = SCALINGS[config.scaling](config.alpha_of(name), rank)
+        exact = scales.get(name, (rule,))[0]
+        scale = exact if abs(exact - rule) <= 1e-6 * abs(rule) else rule
+        sigma = _singular_values(name, scale, A, B)
+        norm = sigma.square().sum().sqrt().item()
+        layers.append(
+            LayerXRay(
+                name, rank, scale, norm, tuple(sigma.tolist()), effective_rank(sigma),
+                _relative(name, norm, modules), sum(part.numel() for part in found[name].values()),
+            )
+        )  # fmt: skip
+    saved = {key.removeprefix(PREFIX): tensor.shape for key, tensor in tensors.items() if ".lora_" not in key}
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    size = (folder / WEIGHTS_FILE).stat().st_size
+    return XRay(folder, config.variant, tuple(layers), saved, numbers, size, tuple(lint(folder)))
+
+
+def _matrices(name, parts):
+    """Return A ``(r, inputs)`` and B ``(outputs, r)``; a convolution's kernels are laid flat."""
+    if not {"A", "B"} <= parts.keys():
+        raise ValueError(f"{name}: one of its two factors is missing in the file.")
+    A, B = parts["A"], parts["B"]
+    shapes = f"A has shape {tuple(A.shape)} and B {tuple(B.shape)}"
+    if min(A.dim(), B.dim()) < 2 or not A.is_floating_point() or not B.is_floating_point():
+        raise ValueError(f"{name}: {shapes}, of {A.dtype} and {B.dtype}: these are no factors.")
+    if not A.numel() or not B.numel():
+        raise ValueError(f"{name}: {shapes}: one of them is empty.")
+    A, B = A.flatten(1), B.flatten(1)
+    rank, groups = A.shape[0], A.shape[0] // B.shape[1]
+    if rank > LARGEST_RANK:
+        raise ValueError(f"{name}: rank {rank:,} is too large to be looked into. Up to {LARGEST_RANK:,} can be.")
+    if groups > 1 and groups * B.shape[1] == rank and B.shape[0] % groups == 0:  # a grouped convolution
+        B = torch.block_diag(*B.chunk(groups))  # (outputs, r)
+    if rank != B.shape[1]:
+        raise ValueError(f"{name}: {shapes}, which can't be multiplied.")
+    return A, B
+
+
+def _singular_values(name, scale, A, B):
+    """Return the singular values of ``scale · B A``, which are those of the small ``scale · R_B R_Aᵀ``."""
+    small = scale * _triangle(B) @ _triangle(A.T).T  # (≤ r, ≤ r)
+    if not small.isfinite().all():
+        raise ValueError(f"{name}: its factors hold nan or inf. Load an earlier checkpoint; the training blew up.")
+    return torch.linalg.svdvals(small)  # (≤ r,)
+
+
+def _triangle(tall):
+    """Return R of the QR decomposition of ``tall (n, r)``, in float64, from a block of rows at a time."""
+    R = torch.empty(0, tall.shape[1], dtype=torch.float64)
+    for rows in tall.split(2**16):
+        R = torch.linalg.qr(torch.cat([R, rows.double()]), mode="r").R  # (≤ r, r)
+    return R
+
+
+def _relative(name, norm, modules):
+    if modules is None:
+        return None
+    if name not in modules or not hasattr(modules[name], "weight"):
+        raise ValueError(f"the base has no layer {name!r}. Give the base that the adapter was made for, or None.")
+    weight = modules[name].weight.detach()
+    if weight.is_meta or not weight.is_floating_point() or weight.dtype.itemsize == 1:
+        return None
+    return norm / torch.linalg.vector_norm(weight, dtype=torch.float64).item()

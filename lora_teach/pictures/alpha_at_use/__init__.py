@@ -1,0 +1,1 @@
+"""The two lives of alpha: multiplied before training, or after it."""

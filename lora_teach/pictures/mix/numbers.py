@@ -1,0 +1,80 @@
+"""Two adapters over one base at once: what a mixture knows of each, and what else could be made of the two."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from lora_teach.bases import evaluate
+from lora_teach.bases.name_gpt import evaluating
+from lora_teach.datasets.names import IGNORED, encode
+from lora_teach.measure.judging import CHANCE, NEITHER
+from lora_teach.model import LoRAModel
+from lora_teach.overlay.hook import plain_copy
+from lora_teach.overlay.nested_modules import walk
+from lora_teach.utils.threads import one_thread
+
+
+def mixture_losses(model: LoRAModel, mixtures: Iterable, lists: Sequence[Sequence[str]]) -> list[tuple]:
+    """Return the losses on each list of names for each of ``mixtures``, in nats a letter.
+
+    Args:
+        model: A LoRAModel around a NameGPT; what was active is active again afterwards.
+        mixtures: What ``set_adapter`` takes: names, ``{name: weight}``, or None for the base.
+        lists: Lists of names.
+    """
+    found, losses = model.active_adapters, []
+    try:
+        with one_thread():
+            for mixture in mixtures:
+                model.set_adapter(mixture)
+                losses.append(tuple(evaluate(model, names) for names in lists))
+    finally:
+        model.set_adapter(found)
+    return losses
+
+
+def share_of_gain(loss: float, base: float, own: float) -> float:
+    """Return how far ``loss`` has come from the base's (0) to that of the adapter made for it (1)."""
+    return (base - loss) / (base - own)
+
+
+def averaged_factors(model: LoRAModel, adapters: Sequence[str]) -> LoRAModel:
+    """Return a new LoRAModel over a copy of the base whose A's and B's are the means of these adapters'.
+
+    A usual mistake: the product of two means holds every A with every B. All adapters have one rank and one scaling.
+    """
+    mean = LoRAModel(plain_copy(model.base_model), model.configs[adapters[0]])
+    with torch.no_grad():
+        for path, layer in walk(mean.adapters["default"]):
+            layers = [model.adapters[adapter][path] for adapter in adapters]
+            layer.lora_A.copy_(torch.stack([one.lora_A for one in layers]).mean(0))  # (in_features, rank)
+            layer.lora_B.copy_(torch.stack([one.lora_B for one in layers]).mean(0))  # (rank, out_features)
+    return mean
+
+
+def averaged_probabilities(model: LoRAModel, adapters: Sequence[str], names: Sequence[str]) -> float:
+    """Return the loss on ``names`` of asking the adapters one after another and averaging what they think of a letter.
+
+    As many runs of the model as there are adapters; what was active is active again afterwards.
+    """
+    found, (inputs, targets), probabilities = model.active_adapters, encode(names), 0
+    try:
+        with one_thread(), evaluating(model):
+            for adapter in adapters:
+                model.set_adapter(adapter)
+                probabilities = probabilities + model(inputs).softmax(-1) / len(adapters)  # (batch, seq, vocabulary)
+    finally:
+        model.set_adapter(found)
+    return F.nll_loss(probabilities.log().flatten(0, 1), targets.flatten(), ignore_index=IGNORED).item()
+
+
+def tastes(name: str, judges: Mapping) -> str:
+    """Return a sign a letter: the key of the judge whom it surprises least, NEITHER if all do worse than a blind guess.
+
+    Args:
+        name: A name in the judges' alphabet.
+        judges: ``{sign: names.Judge}``; signs are single characters.
+    """
+    columns = zip(*(judge.letters(name)[:-1] for judge in judges.values()), strict=True)
+    return "".join(NEITHER if min(column) > CHANCE else list(judges)[column.index(min(column))] for column in columns)

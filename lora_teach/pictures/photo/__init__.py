@@ -1,0 +1,5 @@
+"""A photo's singular value decomposition: what the largest r outer products show of it, and what they cost."""
+
+from lora_teach.pictures.photo.view import Photo
+
+__all__ = ["Photo"]

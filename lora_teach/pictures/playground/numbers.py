@@ -1,0 +1,228 @@
+"""One run of the playground: its settings, what they would train, and the training itself, piece by piece."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from numbers import Real
+from statistics import mean
+
+import torch
+from torch import nn
+
+from lora_teach.config import LoRAConfig
+from lora_teach.layer import SCALINGS
+from lora_teach.measure.counting import layer_parameters
+from lora_teach.measure.tuning import contender
+from lora_teach.model import LoRAModel
+from lora_teach.overlay.nested_modules import walk
+from lora_teach.overlay.targets import choose, sizes
+from lora_teach.pictures.playground.material import MATERIALS, Material
+from lora_teach.training import History, NonFiniteLoss, training_steps
+from lora_teach.utils.threads import one_thread
+from lora_teach.utils.validation import check_choice, check_count
+
+METHODS = ("full", "LoRA")
+LAST = 20  # steps over which a run's last loss is averaged: one batch alone says little
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is chosen for one run.
+
+    Args:
+        material: A key of `MATERIALS`.
+        method: ``"LoRA"``, or ``"full"`` for full fine-tuning, which the next four don't concern.
+        rank: LoRA's r.
+        alpha: LoRA's α.
+        scaling: The rule by which α becomes a factor, a key of `lora_teach.layer.SCALINGS`.
+        targets: Which layers are adapted, one of the material's ``layers``.
+        lr: AdamW's learning rate.
+        steps: Updates.
+        seed: Decides the start of A and the batches.
+    """
+
+    material: str = "turned 90"
+    method: str = "LoRA"
+    rank: int = 4
+    alpha: float = 4.0
+    scaling: str = "alpha/r"
+    targets: str = "all"
+    lr: float = 0.01
+    steps: int = 200
+    seed: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether this is full fine-tuning."""
+        return self.method == "full"
+
+    @property
+    def factor(self) -> float:
+        """What α becomes by the rule: the factor of x A B."""
+        return SCALINGS[self.scaling](self.alpha, self.rank)
+
+    def changed(self, **changes) -> "Settings":
+        """Return these settings with some changed; layers that a new material lacks become ``"all"``.
+
+        Raises:
+            TypeError, ValueError: No setting of that name, or nothing that can be trained: see `plan`.
+        """
+        known = [field.name for field in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise TypeError(f"there is no setting {name!r}. Use any of: {', '.join(known)}.")
+        material = changes.get("material", self.material)
+        if material in MATERIALS and self.targets not in MATERIALS[material].layers:
+            changes = {"targets": "all"} | changes
+        settings = replace(self, **changes)
+        plan(settings)
+        return settings
+
+    def __str__(self):
+        """Tell the method and the material: what a legend has room for."""
+        return f"{MATERIALS[self.material].label}, {'full' if self.full else f'r = {self.rank}'}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What settings would train: so many numbers of so many in all, and the layers left out, each with the reason."""
+
+    trainable: int
+    total: int
+    left_out: Mapping[str, str]
+
+
+def plan(settings: Settings) -> Plan:
+    """Count what these settings would train; nothing is made.
+
+    Raises:
+        TypeError, ValueError: They can't be trained; the message names the value, the limit and the cure.
+    """
+    material = MATERIALS[check_choice("material", settings.material, MATERIALS)]
+    check_choice("method", settings.method, METHODS)
+    check_count("steps", settings.steps)
+    if isinstance(settings.seed, bool) or not isinstance(settings.seed, int) or settings.seed < 0:
+        raise ValueError(f"seed={settings.seed!r} is no seed. Use a whole number from 0 up.")
+    if isinstance(settings.lr, bool) or not isinstance(settings.lr, Real) or not 0 < settings.lr < math.inf:
+        raise ValueError(f"lr={settings.lr!r} is no learning rate. Use a number above 0, such as 0.01.")
+    size = sum(parameter.numel() for parameter in material.base.parameters())
+    if settings.full:
+        return Plan(size, size, {})
+    chosen = choose(material.base, LoRAConfig(**_options(settings, material)))
+    trainable = sum(layer_parameters(*sizes(module), settings.rank) for module in chosen.adapted.values())
+    return Plan(trainable, size + trainable, chosen.left_out)
+
+
+def _options(settings: Settings, material: Material) -> dict:
+    check_choice("targets", settings.targets, material.layers)
+    return {
+        "rank": settings.rank,
+        "alpha": settings.alpha,
+        "scaling": settings.scaling,
+        "target_modules": material.layers[settings.targets],
+    }
+
+
+class Run:
+    """A run, from its first step to its score.
+
+    Args:
+        settings: What is trained; the model is made at once.
+        number: What the run is called.
+
+    Attributes:
+        model: The LoRAModel, or after full fine-tuning a plain DigitNet or NameGPT.
+        history: `lora_teach.training.History`; ``stopped`` says why the run ended early, or is None.
+        trainable: Numbers that train.
+        total: Numbers in the model, adapters included.
+        score: The score on held-out data, see the material's ``tell``; None until the run has ended.
+        after: The model's samples at the end; None until then.
+
+    Raises:
+        TypeError, ValueError: As `plan`.
+    """
+
+    def __init__(self, settings: Settings, number: int = 1):
+        planned = plan(settings)
+        self.settings, self.number = settings, number
+        self.trainable, self.total = planned.trainable, planned.total
+        self.material = MATERIALS[settings.material]
+        options = {"rank": None} if settings.full else _options(settings, self.material)
+        self.model = contender(self.material.base, seed=settings.seed, **options)
+        self.history, self.score, self.after = History(), None, None
+        self._steps = training_steps(
+            self.model, self.material.batches(settings.seed), self.material.loss_fn, lr=settings.lr,
+            steps=settings.steps, seed=settings.seed,
+        )  # fmt: skip
+
+    def advance(self, seconds: float) -> bool:
+        """Train for so long, one step at least, and tell whether there is more to do.
+
+        A loss that is not finite ends the run; the model is then as it was at the last finite step.
+        """
+        started = time.perf_counter()
+        with one_thread():
+            try:
+                for step in self._steps:
+                    self.history.add(step)
+                    if time.perf_counter() - started > seconds:
+                        break
+            except NonFiniteLoss as error:
+                self.history.stopped = f"not finite at step {error.step} of {self.settings.steps}"
+        return len(self.history) < self.settings.steps and self.history.stopped is None
+
+    def end(self) -> None:
+        """Give the run its score and its samples; a run that was not at its end is one that was stopped."""
+        self._steps.close()
+        if len(self.history) < self.settings.steps and self.history.stopped is None:
+            self.history.stopped = f"stopped after step {len(self.history)} of {self.settings.steps}"
+        self.score, self.after = self.material.score(self.model), self.samples()
+
+    def samples(self) -> list:
+        """Return what the model does now with the material's eight samples."""
+        return self.material.samples(self.model) if self.after is None else self.after
+
+    @torch.no_grad()
+    def updates(self) -> dict[str, torch.Tensor]:
+        """Return each layer's ΔW so far, ``{name: (out_features, in_features)}``."""
+        if isinstance(self.model, LoRAModel):
+            return {name: layer.delta_weight() for name, layer in walk(self.model.adapters["default"])}
+        base = dict(self.material.base.named_modules())
+        return {
+            name: module.weight - base[name].weight
+            for name, module in self.model.named_modules()
+            if isinstance(module, nn.Linear)
+        }
+
+    def largest_update(self) -> tuple[str, torch.Tensor]:
+        """Return the name and the ΔW of the layer that has changed most, by the sum of squares."""
+        with one_thread():
+            return max(self.updates().items(), key=lambda named: named[1].norm().item())
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of the last 20 steps, or of all where there are fewer; nan without any."""
+        last = self.history.loss[-LAST:]
+        return mean(last) if last else math.nan
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training: the steps alone, without drawing and scoring."""
+        return sum(self.history.seconds)
+
+    def record(self) -> dict:
+        """Return settings and results as a flat dict, a row of a table."""
+        return asdict(self.settings) | {
+            "run": self.number,
+            "trainable": self.trainable,
+            "loss": self.loss,
+            "before": self.material.start,
+            "held_out": self.score,
+            "stopped": self.history.stopped,
+            "seconds": self.seconds,
+        }
+
+    def __repr__(self):
+        score = "not scored yet" if self.score is None else f"{self.material.tell(self.score)} {self.material.held_out}"
+        return f"Run {self.number} ({self.settings}): {len(self.history)} steps, {score}"
