@@ -1,7 +1,7 @@
 """Binds a view to sliders: drag, and the picture and the sentence under it follow.
 
-A view declares its sliders once, draws its picture, and has one verb, `View.move`, that moves the picture's artists and
-returns the sentence under it. What it shows is computed by functions that know of no picture (``numbers.py`` beside it).
+A view declares its sliders once, draws its picture, and has one verb, `View.move`: it moves the picture's artists and
+returns the sentence under it. What it shows is computed by functions that know of no picture, in ``numbers.py``.
 
     class Doubling(View):
         sliders = {"x": (0, 10, 3)}
@@ -55,7 +55,7 @@ class View:
         return self(**values)
 
     def static_figure(self) -> Still | Figure | None:
-        """Return what a saved notebook shows in place of the current picture, such as small multiples; None for that."""
+        """Return what a saved notebook shows, such as small multiples; None for the current picture."""
         return None
 
     @classmethod
@@ -72,7 +72,7 @@ class Explorer(ipywidgets.VBox):
         controls: ``{name: widget}``.
         error: What the view raised at the last move, or None.
 
-    A saved notebook keeps the picture (or the ``static_figure``) with the sentence in its foot, and the sentence as plain text.
+    A saved notebook keeps the picture, or the ``static_figure``, with the sentence in its foot and as plain text.
     """
 
     queued = 0.004  # seconds: a move that arrives sooner after a redraw had been waiting for its end
@@ -222,9 +222,7 @@ def explore(view, /, *, static_figure=..., labels=None, twin=None, **sliders) ->
     if view.sliders:
         for name in sliders:
             if name not in view.sliders:
-                raise KeyError(
-                    f"a slider for {name!r}, but those of {type(view).__name__} are {', '.join(view.sliders)}."
-                )
+                raise KeyError(f"a slider for {name!r}, but the view's are {', '.join(view.sliders)}.")
     sliders, labels = {**view.sliders, **sliders}, {**view.labels, **(labels or {})}
     if not sliders:
         raise TypeError("a view needs at least one slider; for a picture that stands still use show(figure, sentence).")

@@ -29,6 +29,6 @@ from lora_teach.measure.subspace import random_similarity, similarity_map, subsp
 __all__ = [
     "Amplification", "Memory", "amplification", "count_flops", "effective_rank", "energy_kept", "energy_lost",
     "factors", "intruder_dimensions", "lora_parameters", "measure_memory", "nearest_cosines", "numerical_rank",
-    "predict_flops", "predict_kept", "predict_memory", "predict_peak", "random_cosine", "random_similarity", "shrink_intruders",
-    "similarity_map", "spectrum", "subspace_similarity", "truncate",
+    "predict_flops", "predict_kept", "predict_memory", "predict_peak", "random_cosine", "random_similarity",
+    "shrink_intruders", "similarity_map", "spectrum", "subspace_similarity", "truncate",
 ]  # fmt: skip

@@ -1,1 +1,1 @@
-"""The pictures of the course, a folder each: ``numbers.py`` computes, ``view.py`` draws, moves and says its sentence."""
+"""The pictures of the course, a folder each: ``numbers.py`` computes, ``view.py`` draws and moves."""

@@ -14,7 +14,7 @@ from tests.notebooks import toy
 pytestmark = pytest.mark.browser
 STEPS = 2000  # of names: a minute or more, if nobody stopped it
 CELLS = [
-    f"from lora_teach.pictures.playground.view import Playground\nplay = Playground(material='Zulu', steps={STEPS})\nplay",
+    f"from lora_teach.pictures.playground import Playground\nplay = Playground(material='Zulu', steps={STEPS})\nplay",
     "print(len(play.runs), all(run.history.stopped for run in play.runs))",
     "run = await play.train()",
     "print(len(play.runs), run.history.stopped, play.settings.rank)",

@@ -1,6 +1,6 @@
 """Thousands of broken adapter folders: each is refused in words or loads, and the model is as it was.
 
-LORA_TEACH_MUTATIONS=10000 pytest -n0 tests/peft_format/test_hostile_adapters.py     runs more of them than the usual 300.
+LORA_TEACH_MUTATIONS=10000 pytest -n0 tests/peft_format/test_hostile_adapters.py  runs more of them than the usual 300.
 """
 
 import os

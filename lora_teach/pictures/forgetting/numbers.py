@@ -2,7 +2,7 @@
 
 Every contender is tuned as in the Race. A run keeps both losses along two paths: over training, step by step, and over
 strengths, the finished update scaled from nothing to more than was trained. So contenders can be compared where they
-have learned equally much (`lora_teach.pictures.forgetting.equal_learning`). ``data/make_forgetting.py`` runs it in full; the
+have learned equally much (``equal_learning.py``). ``data/make_forgetting.py`` runs it in full; the
 results lie in ``data/forgetting.json``.
 """
 

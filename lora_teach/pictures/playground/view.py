@@ -31,7 +31,7 @@ class Playground(VBox):
         settings: Where the controls start, `Settings`' own: ``material="Zulu"``, ``rank=8``, …
 
     Attributes:
-        runs: The `lora_teach.pictures.playground.numbers.Run` of each that has ended, oldest first: settings, model, history,
+        runs: The `Run` of each that has ended, oldest first: settings, model, history,
             score. Eight are kept; the ninth takes the place of the oldest.
         running: The run that has not ended, or None.
         error: The exception that ended the last run, or None.

@@ -1,6 +1,6 @@
 """What rank buys: for several tasks, how much of full fine-tuning's gain each rank has.
 
-What is drawn comes from ``data/ranks.json`` and ``data/cut_or_train.json``; `lora_teach.pictures.ranks.numbers.shares` says what
+What is drawn comes from ``data/ranks.json`` and ``data/cut_or_train.json``; ``numbers.py`` says what
 a share is.
 """
 
