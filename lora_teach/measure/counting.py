@@ -1,7 +1,8 @@
 """How many numbers an adapter trains, counted from sizes alone."""
 
 from lora_teach.config import LoRAConfig
-from lora_teach.overlay.targets import choose, sizes
+from lora_teach.layers.build import sizes
+from lora_teach.overlay.targets import choose
 
 
 def layer_parameters(in_features, out_features, rank):

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, fields
 
+from lora_teach.layers.build import sizes
 from lora_teach.measure.counting import layer_parameters
 from lora_teach.measure.walks import adapter_itemsize, walk
-from lora_teach.overlay.targets import sizes
 from lora_teach.utils.validation import check_choice
 
 STATES = {"adamw": 2, "momentum": 1, "sgd": 0}  # numbers that the optimiser remembers of each parameter

@@ -12,11 +12,12 @@ from torch import nn
 
 from lora_teach.config import LoRAConfig
 from lora_teach.layer import SCALINGS
+from lora_teach.layers.build import sizes
 from lora_teach.measure.counting import layer_parameters
 from lora_teach.measure.tuning import contender
 from lora_teach.model import LoRAModel
 from lora_teach.overlay.nested_modules import walk
-from lora_teach.overlay.targets import choose, sizes
+from lora_teach.overlay.targets import choose
 from lora_teach.pictures.playground.material import MATERIALS, Material
 from lora_teach.training import History, NonFiniteLoss, training_steps
 from lora_teach.utils.threads import one_thread

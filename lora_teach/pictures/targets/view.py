@@ -2,8 +2,9 @@
 
 from lora_teach.bases.name_gpt import LAYER_GROUPS, NameGPT
 from lora_teach.config import LoRAConfig
+from lora_teach.layers.build import sizes
 from lora_teach.live.explore import Explorer, View, explore
-from lora_teach.overlay.targets import choose, sizes
+from lora_teach.overlay.targets import choose
 from lora_teach.pictures.targets import drawing as plots
 from lora_teach.plots import Still, show
 
