@@ -51,3 +51,20 @@ def check_choice(name, value, choices):
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}={value!r} is unknown. Use one of: {', '.join(map(repr, choices))}.")
     return value
+
+
+def check_guess(guess, low, high, what):
+    """Return a learner's guess as a float if it is a number in low..high, and None for None.
+
+    >>> check_guess("14", 1, 64, "a rank")
+    Traceback (most recent call last):
+    TypeError: guess='14' is not a number. Give a rank from 1 to 64, or None.
+    """
+    if guess is None:
+        return None
+    cure = f"Give {what} from {low:g} to {high:g}, or None."
+    if isinstance(guess, bool) or not isinstance(guess, numbers.Real):
+        raise TypeError(f"guess={guess!r} is not a number. {cure}")
+    if not low <= guess <= high:  # nan too
+        raise ValueError(f"guess={guess!r} lies outside the picture. {cure}")
+    return float(guess)
