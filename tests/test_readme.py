@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.notebooks.anatomy import field
 from tests.notebooks.reading import NOTEBOOKS, Lesson, dead_links
@@ -55,9 +56,32 @@ def test_the_method_is_three_files_of_the_length_given():
     assert said - 100 <= lines < said, f"the three files have {lines} lines; the README says fewer than {said}"
 
 
-def test_torch_is_bounded_the_same_everywhere():
+def test_torch_is_bounded_the_same_everywhere_and_the_readme_names_the_tested_one():
     bounds = {
         name: set(re.findall(r"torch(>=[\d.]+,<[\d.]+)", (ROOT / name).read_text(encoding="utf-8")))
-        for name in ("README.md", "requirements.txt", "pyproject.toml")
+        for name in ("requirements.txt", "pyproject.toml")
     }
     assert len(set.union(*bounds.values())) == 1 and all(bounds.values()), bounds
+    tested = re.findall(r"^torch==([\d.]+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.findall(r"pip install torch==([\d.]+) ", README) == tested
+
+
+def test_every_requirement_is_pinned_within_its_range():
+    """For the Python and system that run this test; constraints.txt has the others beside."""
+    pinned = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            one = Requirement(line)
+            assert str(one.specifier).startswith("=="), line
+            if one.marker is None or one.marker.evaluate():
+                assert one.name not in pinned, f"{one.name} is pinned twice"
+                pinned[one.name] = one.specifier
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert "-c constraints.txt" in lines
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines += project["dependencies"] + project["optional-dependencies"]["dev"]
+    for wanted in (Requirement(line) for line in lines if line[:1].isalpha()):
+        if wanted.marker is None or wanted.marker.evaluate():
+            (version,) = pinned[wanted.name]
+            assert wanted.specifier.contains(version.version), f"{wanted} is pinned to {version}: run .ci/pin"
