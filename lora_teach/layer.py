@@ -102,6 +102,8 @@ class LoRALayer(nn.Module):
         summed = torch.addmm(base_output.flatten(0, -2), hidden.flatten(0, -2), B)  # one pass over the output
         return summed.view_as(base_output)  # (..., out_features)
 
+    forward.takes_base_output = True
+
     def delta_weight(self):
         """Return what merging adds to ``nn.Linear.weight``: ``scaling * (A B)ᵀ``, shape (out_features, in_features)."""
         return (self.lora_A @ self.lora_B * self.scaling).T

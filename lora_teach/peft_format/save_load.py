@@ -64,6 +64,29 @@ def save(model, folder, adapter_name):
     replace_file(folder / CONFIG_FILE, lambda file: file.write_text(json.dumps(config, indent=2) + "\n", "utf-8"))
 
 
+def load(model, folder, adapter_name):
+    """Add the adapter that lies in ``folder`` to a LoRAModel as ``adapter_name``: whole, or not at all."""
+    config, tensors, scales = read(folder, adapter_name)
+    model.add_adapter(adapter_name, only_what_is_here(config, tensors, model.base_model))
+    try:
+        fill(model, adapter_name, tensors, scales)
+    except BaseException:
+        model.delete_adapter(adapter_name)
+        raise
+
+
+def from_pretrained(model_class, base, folder, adapter_name):
+    """Return a ``model_class`` over ``base`` with the adapter that lies in ``folder``; on an error no trace is left."""
+    config, tensors, scales = read(folder, adapter_name)
+    model = model_class(base, only_what_is_here(config, tensors, base), adapter_name)
+    try:
+        fill(model, adapter_name, tensors, scales)
+    except BaseException:
+        model.remove()
+        raise
+    return model
+
+
 def read(folder, adapter_name="default"):
     """Read the adapter that lies in ``folder``, or in its sub-folder ``adapter_name``.
 
