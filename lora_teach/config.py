@@ -87,6 +87,15 @@ class LoRAConfig:
         return _lookup(self.alpha_pattern, name, self.rank_of(name) if self.alpha is None else self.alpha)
 
 
+def given_config(config, options):
+    """Return ``config``, or the LoRAConfig of the keywords ``options``; TypeError if it is both or something else."""
+    if config is not None and options:
+        raise TypeError(f"both a config and the options {', '.join(options)} are given. Use one of the two.")
+    if config is not None and not isinstance(config, LoRAConfig):
+        raise TypeError(f"config is a {type(config).__name__}. Use a LoRAConfig, or its options as keywords.")
+    return config or LoRAConfig(**options)
+
+
 def is_end(key, name):
     """Tell whether the regular expression ``key`` of a pattern matches the end of ``name``, as PEFT decides it."""
     return _ending(key).match(name) is not None

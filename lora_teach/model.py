@@ -1,18 +1,44 @@
 """LoRAModel: adapters laid over a base model, whose modules stay what and where they are."""
 
-from collections.abc import Mapping
 from contextlib import contextmanager
-from math import isfinite
-from numbers import Real
 
 from torch import nn
 
-from lora_teach.config import LoRAConfig
-from lora_teach.overlay.adapter import Adapter, check_name
+from lora_teach.config import given_config
+from lora_teach.overlay.adapter import Adapter, check_known, check_name, mixture_of
 from lora_teach.overlay.base import check_base, stay_dense
 from lora_teach.overlay.merging import check_replaceable, merge_weights, restore_weights
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.peft_format import save_load
+
+
+class Hook:
+    """The forward hook on an adapted module: here x·A·B is added to the output.
+
+    It is registered once and asks the model at each call, so switching adapters, replacing a layer or merging never
+    touches the hooks (torch.compile would ignore hooks that are added after it).
+    """
+
+    of_overlay = True
+
+    def __init__(self, model, path):
+        self.model, self.path = model, path
+
+    def __call__(self, module, args, kwargs, output):
+        """Return the module's output with the active updates added, or the output of its saved copy."""
+        copy, updates = self.model.updates_for(self.path)
+        for inner in [copy] if copy is not None else [layer for _, layer in updates]:
+            if inner.training != module.training:
+                inner.train(module.training)  # dropout follows the adapted module
+        if copy is not None:
+            return copy(*args, **kwargs)
+        for weight, layer in updates:
+            x = args[0] if args else next(iter(kwargs.values()))  # (..., in_features)
+            if weight == 1 and getattr(layer.forward, "takes_base_output", False):
+                output = layer(x, base_output=output)  # (..., out_features), in one pass over the output
+            else:  # a mixture, or a forward(x) of the learner's own
+                output = output + (weight * layer(x)).to(output.dtype)
+        return output
 
 
 class LoRAModel(nn.Module):
@@ -86,11 +112,7 @@ class LoRAModel(nn.Module):
         """Add an adapter, inactive until `set_adapter` chooses it. Options are LoRAConfig's, as keywords."""
         self._refuse_while_held(f"add_adapter({name!r})")
         check_name(name, self.adapters)
-        if config is not None and options:
-            raise TypeError(f"both a config and the options {', '.join(options)} are given. Use one of the two.")
-        if config is not None and not isinstance(config, LoRAConfig):
-            raise TypeError(f"config is a {type(config).__name__}. Use a LoRAConfig, or its options as keywords.")
-        config = config or LoRAConfig(**options)
+        config = given_config(config, options)
         adapter = Adapter(self.base_model, config, self._adapters.values())
         self._adapters[name] = adapter
         self.adapters[name], self.saved_modules[name] = adapter.layers, adapter.saved_modules
@@ -113,26 +135,14 @@ class LoRAModel(nn.Module):
             RuntimeError: The model is merged, or inside ``disabled()``.
         """
         self._refuse_while_held(f"set_adapter({adapter!r})")
-        if adapter is not None and not isinstance(adapter, str | Mapping):
-            raise TypeError(f"set_adapter({adapter!r}): use a name, None, or a mixture such as {{'default': 0.5}}.")
-        weights = {} if adapter is None else {adapter: 1.0} if isinstance(adapter, str) else dict(adapter)
-        for name, weight in weights.items():
-            self._check_known(name)
-            if isinstance(weight, bool) or not isinstance(weight, Real) or not isfinite(weight):
-                raise TypeError(f"the weight {weight!r} of adapter {name!r} is not a finite number. Try 0.5.")
-            if weights != {name: 1.0}:
-                self._adapters[name].check_mixable(name)
-        self._active = {name: float(weight) for name, weight in weights.items()}
-        for name, adapter in self._adapters.items():
-            if name in self._active:
-                adapter.activate()
-            else:
-                adapter.deactivate()
+        self._active = mixture_of(adapter, self._adapters)
+        for name, one in self._adapters.items():
+            one.activate() if name in self._active else one.deactivate()
 
     def delete_adapter(self, name):
         """Delete an adapter; if it was active, the others of the mixture stay active, or none."""
         self._refuse_while_held(f"delete_adapter({name!r})")
-        self._check_known(name)
+        check_known(name, self._adapters)
         self._active.pop(name, None)
         del self._adapters[name], self.adapters[name], self.saved_modules[name]
         used = {path for adapter in self._adapters.values() for path in adapter.paths}
@@ -287,7 +297,7 @@ class LoRAModel(nn.Module):
 
     def save_adapter(self, folder, adapter_name="default"):
         """Write one adapter into ``folder`` as PEFT does; if it isn't called "default", in a sub-folder of its name."""
-        self._check_known(adapter_name)
+        check_known(adapter_name, self._adapters)
         save_load.save(self, folder, adapter_name)
 
     def load_adapter(self, folder, adapter_name):
@@ -319,10 +329,6 @@ class LoRAModel(nn.Module):
                 raise
             return getattr(self.base_model, name)
 
-    def _check_known(self, name):
-        if name not in self.adapters:
-            raise KeyError(f"there is no adapter {name!r}; there are: {', '.join(map(repr, self.adapters)) or 'none'}")
-
     def _refuse_while_held(self, what):
         if self._base_flags is None:
             raise RuntimeError(f"{what}: the overlay was removed. Lay a new one over the base: LoRAModel(base_model).")
@@ -330,35 +336,6 @@ class LoRAModel(nn.Module):
             raise RuntimeError(f"{what}: the model is merged, and its weights hold the active update. unmerge() first.")
         if self._disabled:
             raise RuntimeError(f"{what}: the model is inside disabled(). Leave that block first; never await in it.")
-
-
-class Hook:
-    """The forward hook on an adapted module: here x·A·B is added to the output.
-
-    It is registered once and asks the model at each call, so switching adapters, replacing a layer or merging never
-    touches the hooks (torch.compile would ignore hooks that are added after it).
-    """
-
-    of_overlay = True
-
-    def __init__(self, model, path):
-        self.model, self.path = model, path
-
-    def __call__(self, module, args, kwargs, output):
-        """Return the module's output with the active updates added, or the output of its saved copy."""
-        copy, updates = self.model.updates_for(self.path)
-        for inner in [copy] if copy is not None else [layer for _, layer in updates]:
-            if inner.training != module.training:
-                inner.train(module.training)  # dropout follows the adapted module
-        if copy is not None:
-            return copy(*args, **kwargs)
-        for weight, layer in updates:
-            x = args[0] if args else next(iter(kwargs.values()))  # (..., in_features)
-            if weight == 1 and getattr(layer.forward, "takes_base_output", False):
-                output = layer(x, base_output=output)  # (..., out_features), in one pass over the output
-            else:  # a mixture, or a forward(x) of the learner's own
-                output = output + (weight * layer(x)).to(output.dtype)
-        return output
 
 
 def _check_base(base_model):

@@ -1,5 +1,9 @@
 """One adapter of a LoRAModel: its layers, its saved modules and their state."""
 
+from collections.abc import Mapping
+from math import isfinite
+from numbers import Real
+
 from lora_teach.layers.build import new_layer
 from lora_teach.overlay.base import plain_copy
 from lora_teach.overlay.nested_modules import NestedModules, walk
@@ -32,6 +36,10 @@ class Adapter:
         """List the names of the base's modules that this adapter changes."""
         return [*self.layers, *self.saved_modules]
 
+    def active_alone(self):
+        """List the names of its modules that can't be mixed: saved modules, and layers such as DoRA's."""
+        return [*self.saved_modules, *(path for path, layer in walk(self.layers) if not getattr(layer, "mixes", True))]
+
     def activate(self):
         """Give each parameter back its own ``requires_grad``."""
         flags, self._flags = self._flags, {}
@@ -46,18 +54,32 @@ class Adapter:
                 self._flags[name] = parameter.requires_grad
             parameter.requires_grad_(False)
 
-    def check_mixable(self, name):
-        """Raise ValueError if the adapter, called ``name``, has parts that can't be mixed."""
-        alone = list(self.saved_modules)
-        alone += [path for path, layer in walk(self.layers) if not getattr(layer, "mixes", True)]  # DoRA
-        if alone:
-            alone = ", ".join(alone[:4]) + (", …" if len(alone) > 4 else "")
-            raise ValueError(f"adapter {name!r} has its own {alone}, which cannot be mixed. Activate it alone.")
-
     def _parameters(self):
         for kind, modules in (("layer", self.layers), ("saved", self.saved_modules)):
             for path, parameter in modules.named_parameters():
                 yield f"{kind}.{path}", parameter
+
+
+def mixture_of(choice, adapters):
+    """Return ``{name: weight}`` of a name, a mixture or None, checked against ``{name: Adapter}``."""
+    if choice is not None and not isinstance(choice, str | Mapping):
+        raise TypeError(f"set_adapter({choice!r}): use a name, None, or a mixture such as {{'default': 0.5}}.")
+    mixture = {} if choice is None else {choice: 1.0} if isinstance(choice, str) else dict(choice)
+    for name, weight in mixture.items():
+        check_known(name, adapters)
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not isfinite(weight):
+            raise TypeError(f"the weight {weight!r} of adapter {name!r} is not a finite number. Try 0.5.")
+        alone = adapters[name].active_alone()
+        if alone and mixture != {name: 1.0}:
+            alone = ", ".join(alone[:4]) + (", …" if len(alone) > 4 else "")
+            raise ValueError(f"adapter {name!r} has its own {alone}, which cannot be mixed. Activate it alone.")
+    return {name: float(weight) for name, weight in mixture.items()}
+
+
+def check_known(name, adapters):
+    """Raise KeyError if ``name`` is none of ``adapters``."""
+    if name not in adapters:
+        raise KeyError(f"there is no adapter {name!r}; there are: {', '.join(map(repr, adapters)) or 'none'}")
 
 
 def check_name(name, taken=()):
