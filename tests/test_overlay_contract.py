@@ -283,16 +283,6 @@ def test_layers_of_any_kind_of_module_can_take_the_place(swap):
     assert torch.allclose(model(x), expected, atol=1e-6)
 
 
-def test_a_layer_that_replaces_a_sleeping_one_sleeps():
-    model = LoRAModel(mlp())
-    model.add_adapter("b")
-    model.adapters["b"]["2"] = LoRALayer(8, 4, rank=2)
-    model.set_adapter("default")
-    assert not any(p.requires_grad for p in model.adapters["b"].parameters())
-    model.set_adapter("b")
-    assert all(p.requires_grad for p in model.adapters["b"].parameters())
-
-
 def test_dropout_follows_the_hooked_modules_training():
     model = awake(LoRAModel(mlp(), dropout=0.5))
     x = numbers(64, 6)
