@@ -29,7 +29,7 @@ MAGNITUDE, BIAS = ".lora_magnitude_vector", ".base_layer.bias"
 
 
 def save(model, folder, adapter_name):
-    """Write the adapter ``adapter_name`` of a LoRAModel into ``folder``; an adapter that lies there is replaced.
+    """Write the adapter ``adapter_name`` of a LoRAModel into ``folder``; an existing one is replaced.
 
     As PEFT does it, the adapter called "default" lies in the folder itself, any other in a sub-folder of its name. Both
     files are written beside their places first and then moved, so a crash or a full disk leaves the old ones.
@@ -187,7 +187,7 @@ def fill(model, adapter_name, tensors, scales):
 
 
 def _places(path, layer):
-    """Return ``{key in the file: the layer's parameter, seen as it lies there}``; copying into it fills the layer."""
+    """Return ``{key in the file: the layer's parameter in the file's orientation}``; copying into it fills the layer."""
     key = f"{PREFIX}{path}"
     if isinstance(layer, LoRAEmbedding):
         return {
