@@ -1,12 +1,11 @@
 """The options of one adapter, checked when they are made."""
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 
 from lora_teach.layer import INITS, SCALINGS, VARIANTS
+from lora_teach.utils.patterns import compiled, ending, fullmatch
 from lora_teach.utils.validation import check_alpha, check_choice, check_dropout, check_rank
 
 
@@ -87,35 +86,36 @@ class LoRAConfig:
         return _lookup(self.alpha_pattern, name, self.rank_of(name) if self.alpha is None else self.alpha)
 
 
+def given_config(config, options):
+    """Return ``config``, or the LoRAConfig of the keywords ``options``; TypeError if it is both or something else."""
+    if config is not None and options:
+        raise TypeError(f"both a config and the options {', '.join(options)} are given. Use one of the two.")
+    if config is not None and not isinstance(config, LoRAConfig):
+        raise TypeError(f"config is a {type(config).__name__}. Use a LoRAConfig, or its options as keywords.")
+    return config or LoRAConfig(**options)
+
+
 def is_end(key, name):
     """Tell whether the regular expression ``key`` of a pattern matches the end of ``name``, as PEFT decides it."""
-    return _ending(key).match(name) is not None
-
-
-@lru_cache(maxsize=65536)  # more than re itself keeps, for adapters with a rank for every layer
-def _ending(key):
-    return re.compile(rf"(.*\.)?({key})$")
+    return fullmatch(ending(key), name)
 
 
 def _lookup(pattern, name, default):
     return next((value for key, value in pattern.items() if is_end(key, name)), default)
 
 
-def _compile(option, expression, compile=re.compile):
+def _check_expression(option, expression):
     try:
-        return compile(expression)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(
-            f"{option}: the regular expression {expression!r} is broken ({error}). "
-            "Mend it, or use a list of names, which needs no escaping."
-        ) from None
+        compiled(expression)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}. Mend it, or use a list of names, which needs no escaping.") from None
 
 
 def _names(option, value, regex=True):
     if isinstance(value, str):
         if not regex:
             raise TypeError(f"{option}={value!r} is one string. Use a list of names: [{value!r}].")
-        _compile(option, value)
+        _check_expression(option, value)
         return value
     try:
         names = tuple(sorted(value) if isinstance(value, set | frozenset) else value)
@@ -134,7 +134,7 @@ def _pattern(option, value, check):
     for key, entry in value.items():
         if not isinstance(key, str):
             raise TypeError(f"{option} has the key {key!r}, which is no name. Use strings.")
-        _compile(option, key)
-        _compile(option, key, _ending)  # some, such as "(?i)q", can't follow anything
+        _check_expression(option, key)
+        _check_expression(option, ending(key))  # some, such as "(?i)q", can't follow anything
         checked[key] = check(entry)
     return checked

@@ -11,7 +11,7 @@ from lora_teach.utils.validation import check_alpha, check_choice, check_count, 
 SCALINGS = {
     "alpha/r": lambda alpha, rank: alpha / rank,  # Hu et al. 2021, section 4.1
     "alpha/sqrt(r)": lambda alpha, rank: alpha / math.sqrt(rank),  # rsLoRA: Kalajdzievski 2023, arXiv 2312.03732
-    "alpha": lambda alpha, rank: float(alpha),  # a constant that no rank divides
+    "alpha": lambda alpha, rank: float(alpha),  # constant, independent of rank
 }
 INITS = ("uniform", "randn")
 
@@ -88,19 +88,15 @@ class LoRALayer(nn.Module):
         nn.init.zeros_(self.lora_B)
 
     def forward(self, x, base_output=None):
-        """Return the update of ``x``, added to ``base_output`` if that is given."""
+        """Return the update of ``x``, ``scaling * (x A B)``, added to ``base_output`` if that is given."""
         A, B = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype)  # float32 factors meet a bfloat16 input in bfloat16
-        x = F.dropout(x, self.dropout, self.training)
+        x = F.dropout(x, self.dropout, self.training)  # (..., in_features)
         if x.dim() < 2 or x.is_nested or x.layout is not torch.strided:
-            update = F.linear(F.linear(x, A.T), (B * self._scale(B)).T)  # (..., out_features)
-            return update if base_output is None else base_output + update
-        hidden = (x @ A) * self._scale(A)  # (..., rank); the small product carries the scale, so that it can be learned
-        if base_output is None:
-            return hidden @ B  # (..., out_features)
-        if base_output.dtype != hidden.dtype:
-            return base_output + (hidden @ B).to(base_output.dtype)
-        summed = torch.addmm(base_output.flatten(0, -2), hidden.flatten(0, -2), B)  # one pass over the output
-        return summed.view_as(base_output)  # (..., out_features)
+            return _forward_unusual(x, A, B * self._scale(B), base_output)
+        hidden = x @ A * self._scale(A)  # (..., rank); the small product is scaled, so that a scaling can be learned
+        return hidden @ B if base_output is None else _add_product(base_output, hidden, B)  # (..., out_features)
+
+    forward.takes_base_output = True  # without this mark the hook calls forward(x)
 
     def delta_weight(self):
         """Return what merging adds to ``nn.Linear.weight``: ``scaling * (A B)ᵀ``, shape (out_features, in_features)."""
@@ -126,13 +122,27 @@ class LoRALayer(nn.Module):
         return text + (f", dropout={self.dropout}" if self.dropout else "")
 
 
+def _add_product(base_output, hidden, B):
+    """Return ``base_output + hidden B``, in one pass over the output where the dtypes allow it."""
+    if base_output.dtype != hidden.dtype:
+        return base_output + (hidden @ B).to(base_output.dtype)
+    return torch.addmm(base_output.flatten(0, -2), hidden.flatten(0, -2), B).view_as(base_output)
+
+
+def _forward_unusual(x, A, B, base_output):
+    """Return the update of one row, ``x (in_features,)``, or of a nested tensor."""
+    update = F.linear(F.linear(x, A.T), B.T)  # (..., out_features)
+    return update if base_output is None else base_output + update
+
+
 VARIANTS = {"lora": LoRALayer}
 
 
 def register_variant(name):
     """Class decorator: make a LoRALayer subclass available as ``LoRAConfig(variant=name)``.
 
-    If it has a method ``attach(module)``, that is called once with the layer that it stands beside.
+    If it has a method ``attach(module)``, that is called once with the layer that it stands beside. Its ``forward(x)``
+    returns the update; one that also takes ``base_output`` says so by ``forward.takes_base_output = True``.
     """
 
     def register(layer_class):

@@ -1,19 +1,44 @@
 """LoRAModel: adapters laid over a base model, whose modules stay what and where they are."""
 
-from collections.abc import Mapping
 from contextlib import contextmanager
-from math import isfinite
-from numbers import Real
 
 from torch import nn
 
-from lora_teach.config import LoRAConfig
-from lora_teach.layers.build import new_layer
-from lora_teach.overlay.hook import Hook, carries_overlay, plain_copy, stay_dense
+from lora_teach.config import given_config
+from lora_teach.overlay.adapter import Adapter, check_known, check_name, mixture_of
+from lora_teach.overlay.base import check_base, stay_dense
 from lora_teach.overlay.merging import check_replaceable, merge_weights, restore_weights
-from lora_teach.overlay.nested_modules import DottedModules, walk
-from lora_teach.overlay.targets import choose
-from lora_teach.peft_format import save_load as files
+from lora_teach.overlay.nested_modules import walk
+from lora_teach.peft_format import save_load
+
+
+class Hook:
+    """The forward hook on an adapted module: here x·A·B is added to the output.
+
+    It is registered once and asks the model at each call, so switching adapters, replacing a layer or merging never
+    touches the hooks (torch.compile would ignore hooks that are added after it).
+    """
+
+    of_overlay = True
+
+    def __init__(self, model, path):
+        self.model, self.path = model, path
+
+    def __call__(self, module, args, kwargs, output):
+        """Return the module's output with the active updates added, or the output of its saved copy."""
+        copy, updates = self.model.updates_for(self.path)
+        for inner in [copy] if copy is not None else [layer for _, layer in updates]:
+            if inner.training != module.training:
+                inner.train(module.training)  # dropout follows the adapted module
+        if copy is not None:
+            return copy(*args, **kwargs)
+        for weight, layer in updates:
+            x = args[0] if args else next(iter(kwargs.values()))  # (..., in_features)
+            if weight == 1 and getattr(layer.forward, "takes_base_output", False):
+                output = layer(x, base_output=output)  # (..., out_features), in one pass over the output
+            else:  # a mixture, or a forward(x) of the learner's own
+                output = output + (weight * layer(x)).to(output.dtype)
+        return output
 
 
 class LoRAModel(nn.Module):
@@ -47,13 +72,10 @@ class LoRAModel(nn.Module):
         super().__init__()
         _check_base(base_model)
         self.base_model = base_model
-        self.adapters = nn.ModuleDict()
-        self.saved_modules = nn.ModuleDict()
-        self.configs, self.left_out = {}, {}
+        self.adapters, self.saved_modules = nn.ModuleDict(), nn.ModuleDict()  # registered: their numbers are saved
+        self._adapters = {}  # adapter name -> Adapter, which holds those modules, its config and its state
         self._active = {}  # adapter name -> weight in the mixture
         self._disabled, self._backup = 0, None  # how many disabled() blocks are open; the weights under a merge
-        self._folded = False  # whether a merge has left the hooks nothing to do
-        self._inactive_flags = {}  # adapter name -> requires_grad of its parameters while it sleeps
         self._hooks, self._encoder_hooks = {}, []  # module name -> handle; handles
         # The base's own flags; None after remove().
         self._base_flags = {name: p.requires_grad for name, p in base_model.named_parameters()}
@@ -71,30 +93,34 @@ class LoRAModel(nn.Module):
         """Call the base model; the hooks add the active adapters' updates on the way."""
         return self.base_model(*args, **kwargs)
 
+    def updates_for(self, path):
+        """Return what is active now at the module called ``path``: ``(saved copy or None, [(weight, layer), ...])``."""
+        if self._disabled:
+            return None, []
+        updates = []
+        for name, weight in self._active.items():
+            copy, layer = self.saved_modules[name].get(path), self.adapters[name].get(path)
+            if copy is not None:
+                return copy, []
+            if layer is not None and self._backup is None:  # under a merge the update is in the base's weight
+                updates.append((weight, layer))
+        return None, updates
+
     # Adapters: add, choose, mix, delete.
 
     def add_adapter(self, name, config=None, **options):
-        """Add an adapter, asleep until `set_adapter` chooses it. Options are LoRAConfig's, as keywords."""
+        """Add an adapter, inactive until `set_adapter` chooses it. Options are LoRAConfig's, as keywords."""
         self._refuse_while_held(f"add_adapter({name!r})")
-        _check_name(name, self.adapters)
-        if config is not None and options:
-            raise TypeError(f"both a config and the options {', '.join(options)} are given. Use one of the two.")
-        if config is not None and not isinstance(config, LoRAConfig):
-            raise TypeError(f"config is a {type(config).__name__}. Use a LoRAConfig, or its options as keywords.")
-        config = config or LoRAConfig(**options)
-        targets = choose(self.base_model, config)
-        self._check_nesting(targets)
-        layers, copies = DottedModules(), DottedModules()
-        for path, module in targets.adapted.items():
-            layers.add(path, new_layer(path, module, config))
-        for path, module in targets.saved.items():
-            copies.add(path, plain_copy(module))
-        self.adapters[name], self.saved_modules[name] = layers, copies
-        self.configs[name], self.left_out[name] = config, targets.left_out
-        for path, module in (targets.adapted | targets.saved).items():
+        check_name(name, self.adapters)
+        config = given_config(config, options)
+        adapter = Adapter(self.base_model, config, self._adapters.values())
+        self._adapters[name] = adapter
+        self.adapters[name], self.saved_modules[name] = adapter.layers, adapter.saved_modules
+        for path in adapter.paths:
             if path not in self._hooks:
+                module = self.base_model.get_submodule(path)
                 self._hooks[path] = module.register_forward_hook(Hook(self, path), with_kwargs=True)
-        self._wake_only(self._active)
+        adapter.deactivate()
 
     def set_adapter(self, adapter):
         """Choose what is active: a name, a mixture ``{name: weight}``, or None for the base alone.
@@ -109,28 +135,18 @@ class LoRAModel(nn.Module):
             RuntimeError: The model is merged, or inside ``disabled()``.
         """
         self._refuse_while_held(f"set_adapter({adapter!r})")
-        if adapter is not None and not isinstance(adapter, str | Mapping):
-            raise TypeError(f"set_adapter({adapter!r}): use a name, None, or a mixture such as {{'default': 0.5}}.")
-        weights = {} if adapter is None else {adapter: 1.0} if isinstance(adapter, str) else dict(adapter)
-        for name, weight in weights.items():
-            self._check_known(name)
-            if isinstance(weight, bool) or not isinstance(weight, Real) or not isfinite(weight):
-                raise TypeError(f"the weight {weight!r} of adapter {name!r} is not a finite number. Try 0.5.")
-            if weights != {name: 1.0}:
-                self._check_mixable(name)
-        self._active = {name: float(weight) for name, weight in weights.items()}
-        self._wake_only(self._active)
+        self._active = mixture_of(adapter, self._adapters)
+        for name, one in self._adapters.items():
+            one.activate() if name in self._active else one.deactivate()
 
     def delete_adapter(self, name):
         """Delete an adapter; if it was active, the others of the mixture stay active, or none."""
         self._refuse_while_held(f"delete_adapter({name!r})")
-        self._check_known(name)
+        check_known(name, self._adapters)
         self._active.pop(name, None)
-        for table in (self.adapters, self.saved_modules, self.configs, self.left_out):
-            del table[name]
-        self._inactive_flags.pop(name, None)
-        tables = [*self.adapters.values(), *self.saved_modules.values()]
-        for path in [path for path in self._hooks if not any(path in table for table in tables)]:
+        del self._adapters[name], self.adapters[name], self.saved_modules[name]
+        used = {path for adapter in self._adapters.values() for path in adapter.paths}
+        for path in self._hooks.keys() - used:
             self._hooks.pop(path).remove()
 
     @property
@@ -142,6 +158,16 @@ class LoRAModel(nn.Module):
     def active_adapters(self):
         """``{name: weight}`` of what is active now."""
         return dict(self._active)
+
+    @property
+    def configs(self):
+        """``{adapter name: its LoRAConfig}``."""
+        return {name: adapter.config for name, adapter in self._adapters.items()}
+
+    @property
+    def left_out(self):
+        """``{adapter name: {module name: why it is not adapted}}``."""
+        return {name: adapter.left_out for name, adapter in self._adapters.items()}
 
     @property
     def lora_layers(self):
@@ -190,13 +216,12 @@ class LoRAModel(nn.Module):
             for path, layer in walk(self.adapters[adapter]):
                 updates.setdefault(path, (self.base_model.get_submodule(path), []))[1].append((weight, layer))
         self._backup = merge_weights(self.base_model, updates)
-        self._folded = not any(len(self.saved_modules[adapter]) for adapter in self._active)
 
     def unmerge(self):
         """Put the base's weights back as they were, to the last bit; without a merge it does nothing."""
         if self.is_merged:
             restore_weights({path: self.base_model.get_submodule(path) for path, _ in self._backup}, self._backup)
-            self._backup, self._folded = None, False
+            self._backup = None
 
     @contextmanager
     def merged(self):
@@ -228,7 +253,7 @@ class LoRAModel(nn.Module):
             self.merge()
             for path, copy in saved:
                 self.base_model.get_submodule(path).load_state_dict(copy.state_dict())
-            self._backup, self._folded = None, False
+            self._backup = None
         self.unmerge()
         for name in self.adapter_names:
             self.delete_adapter(name)
@@ -268,39 +293,25 @@ class LoRAModel(nn.Module):
             for path, reason in self.left_out[adapter].items():
                 print(f"Not adapted: {path}: {reason}")
 
-    # Files, in PEFT's format (adapters.py).
+    # Files, in PEFT's format: the work is done in peft_format/save_load.py.
 
     def save_adapter(self, folder, adapter_name="default"):
         """Write one adapter into ``folder`` as PEFT does; if it isn't called "default", in a sub-folder of its name."""
-        self._check_known(adapter_name)
-        files.save(self, folder, adapter_name)
+        check_known(adapter_name, self._adapters)
+        save_load.save(self, folder, adapter_name)
 
     def load_adapter(self, folder, adapter_name):
-        """Add the adapter in ``folder``, or in its sub-folder of that name, asleep until `set_adapter` chooses it."""
+        """Add the adapter in ``folder``, or in its sub-folder of that name, inactive until `set_adapter` chooses it."""
         self._refuse_while_held(f"load_adapter({str(folder)!r})")
-        _check_name(adapter_name, self.adapters)
-        config, tensors, scales = files.read(folder, adapter_name)
-        self.add_adapter(adapter_name, files.only_what_is_here(config, tensors, self.base_model))
-        try:
-            files.fill(self, adapter_name, tensors, scales)
-            self._wake_only(self._active)
-        except BaseException:
-            self.delete_adapter(adapter_name)
-            raise
+        check_name(adapter_name, self.adapters)
+        save_load.load(self, folder, adapter_name)
 
     @classmethod
     def from_pretrained(cls, base_model, folder, adapter_name="default"):
         """Lay the adapter in ``folder``, in PEFT's format, or in its sub-folder of that name, over ``base_model``."""
         _check_base(base_model)
-        _check_name(adapter_name, nn.ModuleDict())
-        config, tensors, scales = files.read(folder, adapter_name)
-        model = cls(base_model, files.only_what_is_here(config, tensors, base_model), adapter_name)
-        try:
-            files.fill(model, adapter_name, tensors, scales)
-        except BaseException:
-            model.remove()
-            raise
-        return model
+        check_name(adapter_name, nn.ModuleDict())
+        return save_load.from_pretrained(cls, base_model, folder, adapter_name)
 
     def __setattr__(self, name, value):
         if name == "lora_layers":  # nn.Module would take it, and no hook would ever look there
@@ -318,48 +329,6 @@ class LoRAModel(nn.Module):
                 raise
             return getattr(self.base_model, name)
 
-    def _wake_only(self, active):
-        """Let exactly the ``active`` adapters require gradients, and remember the others' own flags."""
-        for name in self.adapters:
-            parameters = {
-                f"{kind}.{path}": parameter
-                for kind, modules in (("layer", self.adapters[name]), ("saved", self.saved_modules[name]))
-                for path, parameter in modules.named_parameters()
-            }
-            if name in active:
-                flags = self._inactive_flags.pop(name, {})
-                for path, flag in flags.items():
-                    if path in parameters:
-                        parameters[path].requires_grad_(flag)
-            else:
-                asleep = self._inactive_flags.setdefault(name, {})
-                for path, parameter in parameters.items():
-                    if path not in asleep or parameter.requires_grad:  # the second: of a layer put there since
-                        asleep[path] = parameter.requires_grad
-                    parameter.requires_grad_(False)
-
-    def _check_nesting(self, targets):
-        adapted = {path for layers in self.adapters.values() for path in layers} | set(targets.adapted)
-        saved = {path for copies in self.saved_modules.values() for path in copies} | set(targets.saved)
-        for outer in saved:
-            for inner in adapted | saved:
-                if inner.startswith(outer + ".") or (inner == outer and inner in adapted):
-                    raise ValueError(
-                        f"modules_to_save holds {outer!r}, and an adapter here holds {inner!r} inside it. "
-                        "Train a module whole or adapt its layers, the same way for every adapter."
-                    )
-
-    def _check_mixable(self, name):
-        alone = list(self.saved_modules[name])
-        alone += [path for path, layer in walk(self.adapters[name]) if not getattr(layer, "mixes", True)]  # DoRA
-        if alone:
-            alone = ", ".join(alone[:4]) + (", …" if len(alone) > 4 else "")
-            raise ValueError(f"adapter {name!r} has its own {alone}, which cannot be mixed. Activate it alone.")
-
-    def _check_known(self, name):
-        if name not in self.adapters:
-            raise KeyError(f"there is no adapter {name!r}; there are: {', '.join(map(repr, self.adapters)) or 'none'}")
-
     def _refuse_while_held(self, what):
         if self._base_flags is None:
             raise RuntimeError(f"{what}: the overlay was removed. Lay a new one over the base: LoRAModel(base_model).")
@@ -372,22 +341,4 @@ class LoRAModel(nn.Module):
 def _check_base(base_model):
     if isinstance(base_model, LoRAModel):
         raise TypeError("base_model is a LoRAModel already. Use its add_adapter(name, config) for another adapter.")
-    if not isinstance(base_model, nn.Module):
-        raise TypeError(f"base_model is a {type(base_model).__name__}, not a module. Use a torch.nn.Module.")
-    if carries_overlay(base_model):
-        raise ValueError(
-            "base_model carries a LoRAModel's overlay already. Call remove() on that LoRAModel first, load the "
-            "base afresh, or use its add_adapter(name, config) for another adapter."
-        )
-    lazy = [name for name, parameter in base_model.named_parameters() if nn.parameter.is_lazy(parameter)]
-    if lazy:
-        raise ValueError(f"base_model has parameters without a shape yet ({lazy[0]}). Call it once with a batch first.")
-
-
-def _check_name(name, taken):
-    if not isinstance(name, str):
-        raise TypeError(f"the adapter name {name!r} is no string. Use a short word, such as 'finnish'.")
-    if not name or any(sign in name for sign in "./\\") or (hasattr(taken, name) and name not in taken):
-        raise ValueError(f"the adapter name {name!r} cannot be used: it names a folder and an attribute. Use a word.")
-    if name in taken:
-        raise ValueError(f"there is an adapter {name!r} already. Use another name, or delete_adapter({name!r}) first.")
+    check_base(base_model)

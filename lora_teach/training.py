@@ -1,66 +1,20 @@
 """The training loop: `training_steps` yields one step at a time, `train` runs them all behind a progress bar."""
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from lora_teach.loop.batches import OwnRandomness, endless, to_device
+from lora_teach.loop.batches import endless, loss_of, to_device
 from lora_teach.loop.checkpoints import keep
-from lora_teach.loop.rollback import Undo
+from lora_teach.loop.history import History, NonFiniteLoss, Step
+from lora_teach.loop.optimizer import adamw, check_holds, set_lrs, trainable
+from lora_teach.loop.randomness import IsolatedRandomness
+from lora_teach.loop.rollback import Rollback, left_as_found
 from lora_teach.utils.validation import check_count
-
-CAUSES = (
-    "Likely causes: a learning rate that is too high (try a tenth), an alpha that is too large, float16 without loss "
-    "scaling (use bfloat16), or nan in the data. The parameters are back where all was last finite."
-)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One update: its index from 1, the batch's loss before it (nats, usually), the learning rate and its seconds."""
-
-    index: int
-    loss: float
-    lr: float
-    seconds: float
-
-
-@dataclass
-class History:
-    """What a run did, one entry a step; ``stopped`` says why it ended early, or is None."""
-
-    loss: list = field(default_factory=list)
-    lr: list = field(default_factory=list)
-    seconds: list = field(default_factory=list)
-    stopped: str | None = None
-
-    def add(self, step: Step):
-        """Append one step."""
-        self.loss.append(step.loss)
-        self.lr.append(step.lr)
-        self.seconds.append(step.seconds)
-
-    def __len__(self):
-        return len(self.loss)
-
-
-class NonFiniteLoss(ArithmeticError):
-    """A loss or an update was nan or inf. The parameters are back where all was finite; ``history`` tells the run."""
-
-    def __init__(self, message, step):
-        super().__init__(message)
-        self.step = step
-        self.history = History()
-
-    def __reduce__(self):
-        """Let it travel whole between processes: by default only the message would be handed over."""
-        return type(self), (str(self), self.step), {"history": self.history}
 
 
 def training_steps(
@@ -82,8 +36,8 @@ def training_steps(
     """Train with AdamW and yield a `Step` after each update; prints and draws nothing.
 
     Between two steps the caller may look at anything, gradients included, evaluate, or stop by leaving the loop: the
-    model is usable after every step. A step that fails or is interrupted half way is undone. At the end the model is
-    back in the mode (training or evaluation) in which it was found, each module in its own.
+    model is usable after every step. A step that fails or is interrupted half way is rolled back. At the end each
+    module is back in the mode (training or evaluation) in which it was found.
 
     Args:
         model: A LoRAModel, or any module; only parameters that require gradients are given to the optimiser.
@@ -100,7 +54,7 @@ def training_steps(
         schedule: ``schedule(fraction of the run done) -> factor of lr``; None keeps lr constant.
         max_grad_norm: Clip the gradients' total norm to this.
         seed: Seeds shuffling and dropout; your own random numbers are not touched.
-        checkpoint: Folder in which the run is kept. If a run lies there it goes on: its steps are yielded at once, and
+        checkpoint: Folder in which the run is kept. An existing run is resumed: its steps are yielded at once, and
             it ends bit-identical to one that was never killed (given the same batches and settings).
         checkpoint_every: Steps between two savings; the last step is always saved.
 
@@ -110,61 +64,52 @@ def training_steps(
         NonFiniteLoss: The loss is nan or inf, or an update made the parameters so.
     """
     check_count("steps", steps)
-    parameters = _trainable(model)
+    parameters = trainable(model)
     if optimizer is None:
-        optimizer = torch.optim.AdamW(parameters, lr, betas, weight_decay=weight_decay, fused=_fused(parameters))
-    _check_holds(optimizer, parameters)
-    base_lrs = [group["lr"] for group in optimizer.param_groups]
+        optimizer = adamw(parameters, lr, betas, weight_decay)
+    check_holds(optimizer, parameters)
+    lrs = [group["lr"] for group in optimizer.param_groups]
     device, stream = parameters[0].device, endless(batches)
-    modes = [(module, module.training) for module in model.modules()]
-    of_batches, of_model = OwnRandomness(seed, device), OwnRandomness(seed, device)  # apart, so that a run can go on
-    kept, done = None, []
-    if checkpoint is not None:
-        settings = {"lr": lr, "steps": steps, "seed": seed, "betas": list(betas), "weight_decay": weight_decay}
-        settings["max_grad_norm"] = max_grad_norm
-        kept = keep(checkpoint, checkpoint_every, settings, model, parameters, optimizer, of_model)
-        done = kept.restore()
-    undo = Undo(parameters)
-    try:
+    of_batches, of_model = (IsolatedRandomness(seed, device) for _ in range(2))  # apart, so that a run can be resumed
+    settings = {"lr": lr, "steps": steps, "seed": seed, "betas": list(betas), "weight_decay": weight_decay}
+    settings["max_grad_norm"] = max_grad_norm
+    run = keep(checkpoint, checkpoint_every, settings, model, parameters, optimizer, of_model)
+    done = run.restore()
+    rollback = Rollback(parameters)
+    with left_as_found(model, optimizer, lrs if schedule else None):
         with of_batches:
             for _ in done:
-                next(stream)  # the batches that a kept run has seen
+                next(stream)  # the batches that the resumed run has seen
         for step in done:
             yield Step(*step)
         for index in range(len(done) + 1, steps + 1):
             started = time.perf_counter()
+            if schedule:
+                set_lrs(optimizer, lrs, schedule((index - 1) / steps))
             with of_batches:
                 batch = to_device(next(stream), device)
             with of_model:
-                if not model.training:
-                    model.train()
-                optimizer.zero_grad(set_to_none=True)
-                loss = _loss(model, batch, loss_fn)
-                value = loss.item()
-                if not math.isfinite(value):
-                    undo.put_back()
-                    raise NonFiniteLoss(f"the loss is {value} at step {index}. {CAUSES}", index)
-                with undo:
-                    loss.backward()
-                    if max_grad_norm is not None:
-                        nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-                    if schedule:
-                        _set_lrs(optimizer, base_lrs, schedule((index - 1) / steps))
-                    optimizer.step()
-            if not undo.is_finite():  # a gradient can be nan where the loss is not
-                undo.put_back()
-                what = f"the parameters are not finite after step {index}, whose loss was {value:.4g}"
-                raise NonFiniteLoss(f"{what}. {CAUSES}", index)
-            step = Step(index, value, optimizer.param_groups[0]["lr"], time.perf_counter() - started)
-            if kept is not None:
-                kept.add(tuple(vars(step).values()), last=index == steps)
+                loss = _update(model, batch, loss_fn, optimizer, parameters, max_grad_norm, rollback, index)
+            step = Step(index, loss, optimizer.param_groups[0]["lr"], time.perf_counter() - started)
+            run.add(tuple(vars(step).values()), last=index == steps)
             yield step
-    finally:
-        optimizer.zero_grad(set_to_none=True)
-        if schedule:
-            _set_lrs(optimizer, base_lrs, 1.0)
-        for module, mode in modes:
-            module.training = mode
+
+
+def _update(model, batch, loss_fn, optimizer, parameters, max_grad_norm, rollback, index):
+    """Make update number ``index`` and return the batch's loss before it."""
+    if not model.training:
+        model.train()
+    optimizer.zero_grad(set_to_none=True)
+    loss = loss_of(model, batch, loss_fn)  # the forward pass
+    value = loss.item()
+    rollback.check_loss(value, index)
+    with rollback:
+        loss.backward()
+        if max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+        optimizer.step()
+    rollback.check_parameters(value, index)
+    return value
 
 
 def train(
@@ -198,51 +143,3 @@ def train(
         except KeyboardInterrupt:
             history.stopped = f"interrupted after step {len(history)} of {steps}"
     return history
-
-
-def _trainable(model):
-    if getattr(model, "is_merged", False) is True:
-        raise RuntimeError("the model is merged, so its adapters are not in use. unmerge() before training.")
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError("no parameter requires a gradient, so nothing would train. Choose one with set_adapter.")
-    return parameters
-
-
-def _check_holds(optimizer, parameters):
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    lacking = sum(id(p) not in held for p in parameters)
-    if lacking:
-        raise ValueError(
-            f"the optimiser lacks {lacking} of {len(parameters)} trainable parameters: it was probably built before "
-            "the adapters. Build it afterwards, from model.trainable_parameters()."
-        )
-
-
-def _loss(model, batch, loss_fn):
-    if isinstance(batch, Mapping):
-        output, targets = model(**batch), batch
-    else:
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
-            raise TypeError(
-                f"a batch is a {type(batch).__name__}{size}. Use (inputs, targets), or a mapping with the names of the "
-                "model's arguments."
-            )
-        inputs, targets = batch
-        output = model(inputs)
-    if loss_fn is not None:
-        return loss_fn(output, targets)
-    if getattr(output, "loss", None) is None:
-        raise ValueError("loss_fn is None and the model's output has no .loss. Give loss_fn(output, targets).")
-    return output.loss
-
-
-def _fused(parameters):
-    """Tell whether AdamW's one-kernel form can be used: about four times faster for many small factors."""
-    return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
-
-
-def _set_lrs(optimizer, base_lrs, factor):
-    for group, base_lr in zip(optimizer.param_groups, base_lrs, strict=True):
-        group["lr"] = base_lr * factor

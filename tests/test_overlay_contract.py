@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from lora_teach import LoRALayer, LoRAModel
-from lora_teach.overlay.hook import Hook
+from lora_teach.model import Hook
 from tests.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
 
 HALF = [torch.bfloat16, torch.float16]
@@ -281,16 +281,6 @@ def test_layers_of_any_kind_of_module_can_take_the_place(swap):
         wrapped = layer.forward
         layer.forward = lambda *args, **kwargs: wrapped(*args, **kwargs)
     assert torch.allclose(model(x), expected, atol=1e-6)
-
-
-def test_a_layer_that_replaces_a_sleeping_one_sleeps():
-    model = LoRAModel(mlp())
-    model.add_adapter("b")
-    model.adapters["b"]["2"] = LoRALayer(8, 4, rank=2)
-    model.set_adapter("default")
-    assert not any(p.requires_grad for p in model.adapters["b"].parameters())
-    model.set_adapter("b")
-    assert all(p.requires_grad for p in model.adapters["b"].parameters())
 
 
 def test_dropout_follows_the_hooked_modules_training():

@@ -138,13 +138,6 @@ def test_pairs_may_be_lists_tuples_and_named_tuples():
         )
 
 
-def test_targets_may_be_nested():
-    nested = [(inputs, {"y": [targets]}) for inputs, targets in data()]
-    model = awake(LoRAModel(mlp()))
-    losses = [s.loss for s in training_steps(model, nested, lambda out, t: mse(out, t["y"][0]), lr=1e-2, steps=7)]
-    assert losses == trained(awake(LoRAModel(mlp())))
-
-
 @pytest.mark.parametrize(
     "batches",
     [torch.zeros(2, 5, 6), [(numbers(8, 6),)], [(numbers(8, 6), numbers(8, 4), numbers(8))], [numbers(8, 6)], [3]],
@@ -156,23 +149,6 @@ def test_a_batch_of_another_form_is_refused_in_words(model, batches):
         train(model, batches, mse, progress=False)
     assert same_bits(before["bits"], bits(model))
     assert picture(model)["modes"] == before["modes"]
-
-
-def test_batches_start_over_at_their_end(model):
-    seen = []
-
-    class Again:
-        def __iter__(self):
-            seen.append("again")
-            return iter(data(2))
-
-    train(model, Again(), mse, steps=5, progress=False)
-    assert seen == ["again"] * 3
-
-
-def test_no_batches_are_refused(model):
-    with pytest.raises(ValueError, match="no batches.*at least one"):
-        train(model, [], mse, progress=False)
 
 
 def test_a_one_shot_iterator_that_runs_out_says_so_and_leaves_a_usable_model(model):
@@ -194,46 +170,6 @@ def test_a_loss_that_nobody_computes_is_refused(model):
 # The optimiser.
 
 
-def test_the_optimiser_gets_the_trainable_parameters_only(monkeypatch, model):
-    seen, real = [], torch.optim.AdamW
-
-    def spy(parameters, *args, **kwargs):
-        parameters = list(parameters)
-        seen.extend(parameters)
-        return real(parameters, *args, **kwargs)
-
-    monkeypatch.setattr(torch.optim, "AdamW", spy)
-    model.add_adapter("asleep")
-    train(model, data(), mse, steps=1, progress=False)
-    assert [id(p) for p in seen] == [id(p) for p in model.lora_layers.parameters()]
-
-
-def test_an_optimiser_of_ones_own_is_used(model):
-    optimizer = torch.optim.SGD(model.trainable_parameters(), lr=0.1)
-    before = model.lora_layers["2"].lora_B.detach().clone()
-    [step] = training_steps(model, data(), mse, steps=1, optimizer=optimizer, lr=99)
-    assert step.lr == 0.1
-    other = awake(LoRAModel(mlp()))
-    mse(other(data()[0][0]), data()[0][1]).backward()
-    assert torch.allclose(model.lora_layers["2"].lora_B, before - 0.1 * other.lora_layers["2"].lora_B.grad)
-
-
-def test_an_optimiser_that_lacks_trainable_parameters_is_refused():
-    base = mlp()
-    optimizer = torch.optim.AdamW(base.parameters())  # built before the adapters
-    model = LoRAModel(base)
-    before = bits(model)
-    with pytest.raises(ValueError, match=r"lacks 4 of 4.*model.trainable_parameters\(\)"):
-        train(model, data(), mse, optimizer=optimizer, progress=False)
-    assert same_bits(before, bits(model))
-
-
-def test_nothing_to_train_is_refused(model):
-    model.set_adapter(None)
-    with pytest.raises(ValueError, match="set_adapter"):
-        train(model, data(), mse, progress=False)
-
-
 @pytest.mark.parametrize("steps", [0, -1, 1.5, True, None])
 def test_bad_numbers_of_steps_are_refused(model, steps):
     with pytest.raises((ValueError, TypeError), match="steps="):
@@ -250,18 +186,6 @@ def test_a_schedule_multiplies_the_learning_rate_by_its_factor_of_the_run(model)
     steps = list(training_steps(model, data(), mse, lr=0.1, steps=4, schedule=schedule))
     assert asked == [0, 0.25, 0.5, 0.75]
     assert [step.lr for step in steps] == pytest.approx([0.1, 0.075, 0.05, 0.025])
-
-
-def test_ones_own_optimiser_keeps_its_learning_rates(model):
-    optimizer = torch.optim.SGD(model.trainable_parameters(), lr=0.1)
-    list(training_steps(model, data(), mse, steps=3, optimizer=optimizer, schedule=lambda done: 1 - done))
-    assert optimizer.param_groups[0]["lr"] == 0.1
-    halving = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
-    lrs = []
-    for step in training_steps(model, data(), mse, steps=3, optimizer=optimizer):
-        lrs.append(step.lr)
-        halving.step()
-    assert lrs == pytest.approx([0.1, 0.05, 0.025])
 
 
 def test_clipping_limits_the_gradients_total_norm(model):

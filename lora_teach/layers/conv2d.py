@@ -61,6 +61,8 @@ class LoRAConv2d(LoRALayer):
         update = F.conv2d(hidden * self._scale(hidden), B.to(x.dtype), groups=self.groups)  # (batch, out_channels, …)
         return update if base_output is None else base_output + update.to(base_output.dtype)
 
+    forward.takes_base_output = True
+
     def kernels(self):
         """Return A ``(rank, in_channels, height, width)`` and B ``(out_channels, rank / groups, 1, 1)``."""
         return self.lora_A.T.unflatten(1, self.patch), self.lora_B.T[:, :, None, None]

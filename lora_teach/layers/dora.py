@@ -74,6 +74,8 @@ class DoRALayer(LoRALayer):
         update = (gain - 1).to(straight.dtype) * straight + gain.to(turned.dtype) * turned
         return update if base_output is None else base_output + update.to(base_output.dtype)
 
+    forward.takes_base_output = True
+
     def delta_weight(self):
         """Return what merging adds to ``nn.Linear.weight``: the adapted weight minus W, (out_features, in_features).
 

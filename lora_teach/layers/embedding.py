@@ -63,6 +63,8 @@ class LoRAEmbedding(LoRALayer):
         update = (hidden * self._scale(hidden)) @ self.lora_B * self.output_scale  # (..., embedding_dim)
         return update if base_output is None else base_output + update.to(base_output.dtype)
 
+    forward.takes_base_output = True
+
     def delta_weight(self):
         """Return what merging adds to ``nn.Embedding.weight``: ``scaling * A B``, (num_embeddings, embedding_dim)."""
         return super().delta_weight().T

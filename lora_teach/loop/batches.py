@@ -1,4 +1,4 @@
-"""What feeds the training loop: endless batches on the right device, and random numbers of the run's own."""
+"""Batches: endless, on the right device, and what a model's loss on one is."""
 
 from collections.abc import Mapping
 
@@ -33,30 +33,21 @@ def to_device(batch, device):
     return batch
 
 
-class OwnRandomness:
-    """Random numbers of the run's own, kept apart from the caller's between the steps."""
-
-    def __init__(self, seed, device):
-        self.device = device if device.type == "cuda" else None
-        with self:
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
-            if self.device is not None:
-                with torch.cuda.device(self.device):
-                    torch.cuda.manual_seed(seed)
-
-    def __enter__(self):
-        self.outside = self._get()
-        if hasattr(self, "inside"):
-            self._set(self.inside)
-
-    def __exit__(self, *exception):
-        self.inside = self._get()
-        self._set(self.outside)
-
-    def _get(self):
-        return torch.get_rng_state(), torch.cuda.get_rng_state(self.device) if self.device else None
-
-    def _set(self, state):
-        torch.set_rng_state(state[0])
-        if state[1] is not None:
-            torch.cuda.set_rng_state(state[1], self.device)
+def loss_of(model, batch, loss_fn):
+    """Return the loss of ``model`` on ``batch``, a pair (inputs, targets) or a mapping of the model's arguments."""
+    if isinstance(batch, Mapping):
+        output, targets = model(**batch), batch
+    else:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+            raise TypeError(
+                f"a batch is a {type(batch).__name__}{size}. Use (inputs, targets), or a mapping with the names of the "
+                "model's arguments."
+            )
+        inputs, targets = batch
+        output = model(inputs)
+    if loss_fn is not None:
+        return loss_fn(output, targets)
+    if getattr(output, "loss", None) is None:
+        raise ValueError("loss_fn is None and the model's output has no .loss. Give loss_fn(output, targets).")
+    return output.loss

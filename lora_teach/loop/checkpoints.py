@@ -1,4 +1,4 @@
-"""Checkpoints of a run: a killed run that is started again ends bit-identical to one that was never killed."""
+"""Checkpoints of a run: a resumed run ends bit-identical to one that was never killed."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ class Checkpoint:
     """The state of one run in ``folder``: trained parameters, optimiser, random numbers and the steps so far.
 
     Args:
-        folder: Where the one file, ``checkpoint.pt``, is kept; it is made if it is not there.
-        settings: What must be the same when the run goes on, as plain numbers and strings.
+        folder: Where the one file, ``checkpoint.pt``, is kept; it is made if it is not there. None keeps nothing.
+        settings: What must be the same when the run is resumed, as plain numbers and strings.
         state: What the run changes, as `torch.save` takes it: ``{name: (get, put)}``, two functions each.
         every: Save after this many steps, and after the last.
 
@@ -22,7 +22,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder, settings, state, every):
-        self.file = Path(folder) / "checkpoint.pt"
+        self.file = None if folder is None else Path(folder) / "checkpoint.pt"
         self.settings = settings
         self.state = state
         self.every = every
@@ -30,7 +30,7 @@ class Checkpoint:
 
     def restore(self):
         """Put the saved state back, if there is one, and return its steps as a list of tuples."""
-        if not self.file.is_file():
+        if self.file is None or not self.file.is_file():
             return []
         try:
             saved = torch.load(self.file, map_location="cpu", weights_only=True)  # tensors and numbers only, no code
@@ -49,6 +49,8 @@ class Checkpoint:
 
     def add(self, step, last):
         """Note one step, a tuple; save after every ``every`` steps and after the last."""
+        if self.file is None:
+            return
         self.steps.append(step)
         if last or len(self.steps) % self.every == 0:
             self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -61,13 +63,13 @@ def keep(folder, every, settings, model, parameters, optimizer, randomness):
     """Return the `Checkpoint` of a training run: all that a step changes.
 
     Args:
-        folder: Where it is kept.
+        folder: Where it is kept, or None.
         every: Steps between two savings.
-        settings: What must be the same when the run goes on; the parameters' shapes are added.
+        settings: What must be the same when the run is resumed; the parameters' shapes are added.
         model: The model, for the running statistics of its BatchNorms.
         parameters: Those that are trained.
         optimizer: Their optimiser.
-        randomness: The OwnRandomness of the model's dropout.
+        randomness: The IsolatedRandomness of the model's dropout.
     """
     moved = parameters + _running_statistics(model)
     state = {

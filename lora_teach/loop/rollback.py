@@ -1,16 +1,25 @@
-"""What keeps a model usable while it is trained: a step that fails is undone."""
+"""What keeps a model usable while it is trained: a step that fails is rolled back."""
 
 import math
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from lora_teach.loop.history import NonFiniteLoss
+from lora_teach.loop.optimizer import set_lrs
 
-class Undo:
-    """Context manager around one update: what goes wrong inside puts the parameters back as they were before it.
+CAUSES = (
+    "Likely causes: a learning rate that is too high (try a tenth), an alpha that is too large, float16 without loss "
+    "scaling (use bfloat16), or nan in the data. The parameters are back where all was last finite."
+)
 
-    A Ctrl-C may come between the updates of two parameters, and an update may make them infinite; `put_back` is for the
-    latter, which shows only afterwards.
+
+class Rollback:
+    """Context manager around one update: an error inside it restores the parameters as they were before the update.
+
+    A Ctrl-C may come between the updates of two parameters. An update may also make them infinite, which shows only
+    afterwards: the two checks then restore the parameters as well.
     """
 
     def __init__(self, parameters):
@@ -22,15 +31,38 @@ class Undo:
 
     def __exit__(self, kind, error, traceback):
         if kind is not None:
-            self.put_back()
+            self.restore()
 
-    def put_back(self):
+    def restore(self):
         """Give the parameters the values that they had before the last update."""
         copy_all(self.parameters, self.before)
 
-    def is_finite(self):
-        """Tell whether every parameter is finite now."""
-        return math.isfinite(nn.utils.get_total_norm(p.detach() for p in self.parameters))
+    def check_loss(self, loss, step):
+        """Restore and raise NonFiniteLoss if ``loss`` is not finite."""
+        if not math.isfinite(loss):
+            self.restore()
+            raise NonFiniteLoss(f"the loss is {loss} at step {step}. {CAUSES}", step)
+
+    def check_parameters(self, loss, step):
+        """Restore and raise NonFiniteLoss if a parameter is not finite: a gradient can be nan where the loss is not."""
+        if not math.isfinite(nn.utils.get_total_norm(p.detach() for p in self.parameters)):
+            self.restore()
+            what = f"the parameters are not finite after step {step}, whose loss was {loss:.4g}"
+            raise NonFiniteLoss(f"{what}. {CAUSES}", step)
+
+
+@contextmanager
+def left_as_found(model, optimizer, lrs):
+    """Afterwards each module is in the mode it had, no gradients are left, and any given ``lrs`` are set."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        optimizer.zero_grad(set_to_none=True)
+        if lrs is not None:
+            set_lrs(optimizer, lrs)
+        for module, mode in modes:
+            module.training = mode
 
 
 @torch.no_grad()

@@ -5,14 +5,14 @@ import difflib
 from torch import nn
 
 
-class DottedModules(nn.Module):
+class NestedModules(nn.Module):
     """Modules under the dotted names that ``named_modules()`` gives, stored one nested level a part.
 
     ``nn.ModuleDict`` refuses a name such as ``"blocks.0.q_proj"``, and names with dots in the tree would break
     ``state_dict`` loading, ``get_submodule`` and ``functional_call``. Here ``layers["blocks.0.q_proj"]`` is stored as
     ``layers.blocks.0.q_proj``, in plain modules, so all of these work.
 
-    >>> layers = DottedModules()
+    >>> layers = NestedModules()
     >>> layers.add("blocks.0.q_proj", nn.Linear(2, 2))
     >>> list(layers), list(layers.state_dict())
     (['blocks.0.q_proj'], ['blocks.0.q_proj.weight', 'blocks.0.q_proj.bias'])

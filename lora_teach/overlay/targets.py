@@ -1,13 +1,13 @@
 """Which modules of a base model are adapted, and why the others are not."""
 
 import difflib
-import re
 from dataclasses import dataclass
 
 from torch import nn
 
 from lora_teach.config import is_end
 from lora_teach.layers.build import fits, is_adaptable, misfit
+from lora_teach.utils.patterns import fullmatch
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def matches(name, wanted):
     True
     """
     if isinstance(wanted, str):
-        return re.fullmatch(wanted, name) is not None
+        return fullmatch(wanted, name)
     return any(name == one or name.endswith("." + one) for one in wanted)
 
 

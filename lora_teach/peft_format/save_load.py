@@ -29,7 +29,7 @@ MAGNITUDE, BIAS = ".lora_magnitude_vector", ".base_layer.bias"
 
 
 def save(model, folder, adapter_name):
-    """Write the adapter ``adapter_name`` of a LoRAModel into ``folder``; an adapter that lies there is replaced.
+    """Write the adapter ``adapter_name`` of a LoRAModel into ``folder``; an existing one is replaced.
 
     As PEFT does it, the adapter called "default" lies in the folder itself, any other in a sub-folder of its name. Both
     files are written beside their places first and then moved, so a crash or a full disk leaves the old ones.
@@ -62,6 +62,29 @@ def save(model, folder, adapter_name):
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / WEIGHTS_FILE, lambda file: save_file(tensors, file, metadata))
     replace_file(folder / CONFIG_FILE, lambda file: file.write_text(json.dumps(config, indent=2) + "\n", "utf-8"))
+
+
+def load(model, folder, adapter_name):
+    """Add the adapter that lies in ``folder`` to a LoRAModel as ``adapter_name``: whole, or not at all."""
+    config, tensors, scales = read(folder, adapter_name)
+    model.add_adapter(adapter_name, only_what_is_here(config, tensors, model.base_model))
+    try:
+        fill(model, adapter_name, tensors, scales)
+    except BaseException:
+        model.delete_adapter(adapter_name)
+        raise
+
+
+def from_pretrained(model_class, base, folder, adapter_name):
+    """Return a ``model_class`` over ``base`` with the adapter that lies in ``folder``; on an error no trace is left."""
+    config, tensors, scales = read(folder, adapter_name)
+    model = model_class(base, only_what_is_here(config, tensors, base), adapter_name)
+    try:
+        fill(model, adapter_name, tensors, scales)
+    except BaseException:
+        model.remove()
+        raise
+    return model
 
 
 def read(folder, adapter_name="default"):
@@ -164,7 +187,7 @@ def fill(model, adapter_name, tensors, scales):
 
 
 def _places(path, layer):
-    """Return ``{key in the file: the layer's parameter, seen as it lies there}``; copying into it fills the layer."""
+    """Return ``{key in the file: the layer's parameter in the file's orientation}``; copying into it fills the layer."""
     key = f"{PREFIX}{path}"
     if isinstance(layer, LoRAEmbedding):
         return {

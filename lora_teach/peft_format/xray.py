@@ -6,13 +6,11 @@ from pathlib import Path
 import torch
 
 from lora_teach.layer import SCALINGS
-from lora_teach.measure.spectrum import effective_rank
-from lora_teach.model import LoRAModel
-from lora_teach.peft_format import save_load as adapters
 from lora_teach.peft_format.config import expressions
 from lora_teach.peft_format.folder import PREFIX, WEIGHTS_FILE, find
 from lora_teach.peft_format.lint import Departure, layers_of, lint
 from lora_teach.peft_format.regexes import refuse_slow
+from lora_teach.peft_format.save_load import read
 
 LARGEST_RANK = 4096  # of a layer that is looked into
 
@@ -108,12 +106,12 @@ def xray(folder, base=None):
             or ``base`` has no module of a layer's name.
     """
     folder = find(folder)
-    config, tensors, scales = adapters.read(folder)
+    config, tensors, scales = read(folder)
     found = layers_of(tensors)
     refuse_slow(expressions(config), found, folder)
-    modules = (
-        dict((base.base_model if isinstance(base, LoRAModel) else base).named_modules()) if base is not None else None
-    )
+    if hasattr(type(base), "updates_for"):  # a LoRAModel
+        base = base.base_model
+    modules = None if base is None else dict(base.named_modules())
     layers, factors = [], {name: _matrices(name, parts) for name, parts in found.items()}
     for name, (A, B) in factors.items():
         rank = A.shape[0]
@@ -124,7 +122,7 @@ def xray(folder, base=None):
         norm = sigma.square().sum().sqrt().item()
         layers.append(
             LayerXRay(
-                name, rank, scale, norm, tuple(sigma.tolist()), effective_rank(sigma),
+                name, rank, scale, norm, tuple(sigma.tolist()), _effective_rank(sigma),
                 _relative(name, norm, modules), sum(part.numel() for part in found[name].values()),
             )
         )  # fmt: skip
@@ -161,6 +159,11 @@ def _singular_values(name, scale, A, B):
     if not small.isfinite().all():
         raise ValueError(f"{name}: its factors hold nan or inf. Load an earlier checkpoint; the training blew up.")
     return torch.linalg.svdvals(small)  # (≤ r,)
+
+
+def _effective_rank(sigma):
+    total = sigma.sum()
+    return torch.special.entr(sigma / total).sum().exp().item() if total > 0 else 0.0
 
 
 def _triangle(tall):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lora_teach import LoRALayer, LoRAModel
-from lora_teach.overlay.nested_modules import DottedModules
+from lora_teach.overlay.nested_modules import NestedModules
 from tests.toy import TinyGPT, awake, bits, numbers, same_bits, tokens
 
 
@@ -93,14 +93,14 @@ def test_a_container_in_a_layers_place_is_one_layer(model):
 
 
 def test_a_name_inside_another_is_refused():
-    layers = DottedModules()
+    layers = NestedModules()
     layers.add("a", nn.Linear(2, 2))
     with pytest.raises(ValueError, match="'a.b' lies inside"):
         layers.add("a.b", nn.Linear(2, 2))
 
 
 def test_empty_tables_are_empty():
-    layers = DottedModules()
+    layers = NestedModules()
     assert (len(layers), list(layers), dict(layers.items())) == (0, [], {})
     with pytest.raises(KeyError, match="no layer 'x'"):
         layers["x"]

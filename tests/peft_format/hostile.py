@@ -9,7 +9,7 @@ import struct
 from lora_teach.peft_format.folder import CONFIG_FILE, WEIGHTS_FILE
 
 REGEXES = [
-    r"(((\w|\w\w|\.)+)+)+-",
+    r"(((((((\w|\w\w|\.)+)+)+)+)+)+)+[-!]",
     "(" * 5000,
     "a{99999999999}",
     "[",

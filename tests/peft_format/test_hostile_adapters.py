@@ -59,7 +59,7 @@ def attempts(folder, plain, model):
 @pytest.mark.parametrize("first", range(0, MUTATIONS, CHUNK))
 def test_a_hostile_folder_is_refused_or_loads_and_changes_nothing(good, tmp_path, first, monkeypatch):
     global seen
-    monkeypatch.setattr("lora_teach.peft_format.regexes.SECONDS", 0.5)
+    monkeypatch.setattr("lora_teach.utils.patterns.SECONDS", 0.5)
     plain, model = base(), awake(LoRAModel(base(), target_modules=["v_proj"]))
     before, before_model, secret = picture(plain), picture(model), good[1]
     outcomes = []

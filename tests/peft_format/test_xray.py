@@ -152,7 +152,7 @@ def drop(key):
     return lambda f: change_tensors(f, lambda t: t.pop(key))
 
 
-SLOW = r"(((\w|\w\w|\.)+)+)+-"  # half a minute on a name of fifteen letters, and each letter multiplies it
+SLOW = r"(((((((\w|\w\w|\.)+)+)+)+)+)+)+[-!]"  # seconds on a name of fifteen letters, and each letter multiplies it
 
 # What was done to the folder, and for each departure words of what is said and of the cure.
 DEPARTURES = {
@@ -196,7 +196,7 @@ DEPARTURES = {
 
 @pytest.mark.parametrize(("spoil", "words"), DEPARTURES.values(), ids=DEPARTURES)
 def test_each_departure_is_named_with_its_cure(folder, spoil, words, monkeypatch):
-    monkeypatch.setattr("lora_teach.peft_format.regexes.SECONDS", 0.5)
+    monkeypatch.setattr("lora_teach.utils.patterns.SECONDS", 0.5)
     spoil(folder)
     found = lint(folder)
     assert all(departure.what and departure.cure for departure in found)

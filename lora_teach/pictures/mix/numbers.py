@@ -10,7 +10,7 @@ from lora_teach.bases.name_gpt import evaluating
 from lora_teach.datasets.names import IGNORED, encode
 from lora_teach.measure.judging import CHANCE, NEITHER
 from lora_teach.model import LoRAModel
-from lora_teach.overlay.hook import plain_copy
+from lora_teach.overlay.base import plain_copy
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.utils.threads import one_thread
 
