@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lora_teach.pictures.race.drawing import make_room
 from lora_teach.plots.picture import Picture
-from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
+from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, make_room, panels, styled
 
 METERS = ("learned", "forgotten")
 LOOKS = {"intruders": ("other", "its intruders × factor"), "update": ("lora", "the whole update × factor")}
