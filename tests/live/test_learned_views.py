@@ -13,8 +13,6 @@ from lora_teach.measure.learned import matrices
 from lora_teach.measure.results import load_result
 from lora_teach.measure.truncate_update import block_matrices
 from lora_teach.pictures.intruders.view import FACTORS, LETTERS_KNOWN, Intruders
-from lora_teach.pictures.learned_spectra.view import KINDS, Spectra
-from lora_teach.pictures.overlap.view import Overlap
 
 
 @pytest.fixture(scope="module")
@@ -29,29 +27,6 @@ def intruders():
 
 def numbers(text):
     return [float(number) for number in re.findall(r"\d+\.\d\d", text)]
-
-
-@pytest.mark.parametrize("kind", ["all layers", "v", "MLP down"])
-def test_spectra_read_the_share_that_the_leading_directions_hold(kind, zulu):
-    said = Spectra(guess=30)(directions=5, layers=kind)
-    for name, entry in zulu["contenders"].items():
-        shares = []
-        for layer, sigma in entry["spectra"].items():
-            if layer.endswith(KINDS[kind]):
-                squares = [value**2 for value in sigma]
-                shares.append(sum(squares[:5]) / sum(squares))
-        assert f"{name} {sum(shares) / len(shares):.0%}" in said
-    assert said.endswith("Your guess: 30.")
-
-
-def test_spectra_count_the_directions_that_hold_90_percent(zulu):
-    view = Spectra()
-    needs = view.count("q")["full"]
-    held = view.held("q")["full"]
-    assert held[needs - 2] < 0.9 <= held[needs - 1]
-    assert f"90 % of full fine-tuning's takes {needs}." in view(directions=1, layers="q")
-    counts = [view.count(kind)["full"] for kind in list(KINDS)[1:]]
-    assert f"takes {min(counts)} to {max(counts)} of 96 directions" in view.twin().sentence
 
 
 @pytest.mark.parametrize(("factor", "epsilon"), [(0.0, 0.5), (0.75, 0.7)])
@@ -90,20 +65,3 @@ def test_the_still_of_intruders_says_what_a_quarter_off_does_to_each_contender(i
         came = re.search(rf"{name} ([+-]\d\.\d\d) and ([+-]\d\.\d\d)", said)
         assert [float(came[1]), float(came[2])] == pytest.approx([new, old], abs=0.006)
     assert load_result("learned")["settings"]["factors"] == list(FACTORS)
-
-
-def test_overlap_reads_both_maps_and_chance(zulu):
-    view = Overlap()
-    maps = zulu["similarities"]["maps"]
-    for layer, inputs in (("v", 96), ("down", 384)):
-        said = view(layer=layer)
-        name = next(name for name in maps["r=8 and r=64"] if f".{layer}_proj" in name)
-        corners = [np.array(maps[title][name]) for title in ("r=8 and r=64", "r=64, two seeds")]
-        expected = [corners[0][0, 0], corners[1][0, 0], 1 / inputs, corners[0][-1, -1], corners[1][-1, -1], 16 / inputs]
-        assert numbers(said) == pytest.approx(expected, abs=0.006)
-
-
-def test_the_map_of_chance_is_of_spaces_of_the_layers_own_size():
-    view = Overlap()
-    v, down = (view.maps(layer)["chance"][-1, -1].item() for layer in ("v", "down"))
-    assert v == pytest.approx(16 / 96, abs=0.06) and down == pytest.approx(16 / 384, abs=0.03)

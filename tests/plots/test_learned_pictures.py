@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 
 from lora_teach.pictures.intruders import drawing as intruders
-from lora_teach.pictures.learned_spectra import drawing as learned_spectra
-from lora_teach.pictures.overlap import drawing as overlap
-from lora_teach.plots.style import MARKERS
 
 NAMES = ["LoRA r=1", "LoRA r=2", "LoRA r=8", "LoRA r=64", "full"]
 SIGMA = {
@@ -25,29 +22,6 @@ def points(line):
 
 def diamonds(figure):
     return [points(line) for axes in figure.axes for line in axes.lines if line.get_marker() == "D"]
-
-
-def test_spectra_draw_both_curves_and_stand_where_the_slider_does():
-    drawn = learned_spectra.draw(NAMES, 4.0)
-    drawn.show(SIGMA, HELD, 3)
-    for name in NAMES:
-        sigma, held = (points(line) for line in drawn.lines[name])
-        assert sigma == list(enumerate(SIGMA[name], 1))
-        assert held == list(enumerate(HELD[name], 1))
-        dots = [points(dot) for dot in drawn.dots[name]]
-        there = [[(3.0, values[2])] if len(values) >= 3 else [] for values in (SIGMA[name], HELD[name])]
-        assert dots == there  # a spectrum that has ended has no dot
-    assert [list(line.get_xdata()) for line in drawn.here] == [[3, 3]] * 2
-    assert diamonds(drawn.picture.figure) == []
-    assert diamonds(learned_spectra.draw(NAMES, 4.0, guess=30).picture.figure) == [[(30.0, 0.9)]]
-
-
-def test_the_still_of_spectra_marks_where_90_percent_are_reached():
-    counts = {name: int((held < 0.9).sum()) + 1 for name, held in HELD.items()}
-    figure = learned_spectra.multiples({"q": HELD, "v": HELD}, {"q": counts, "v": counts})
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["q: full needs 5", "v: full needs 5"]
-    marks = [points(line) for line in figure.axes[0].lines if line.get_marker() == MARKERS["lora"]]
-    assert marks == [[(2.0, pytest.approx(HELD["LoRA r=8"][1]))]]
 
 
 def test_the_meters_the_path_and_the_dots_follow():
@@ -73,22 +47,3 @@ def test_the_still_of_intruders_has_a_panel_for_each_contender_with_every_seed()
             for seed in path + shift:
                 assert [tuple(point) for point in seed] in lines, way
             assert [tuple(point) for point in (path + shift).mean(0)] in lines
-
-
-def test_heat_maps_have_one_scale_and_say_their_first_entry():
-    maps = {"a": np.full((2, 3), 0.4), "chance": np.array([[0.01, 0.1, 0.2], [0.2, 0.3, 0.3]])}
-    drawn = overlap.draw({"q": maps}, {"a": ("rows", "columns")})
-    assert all(image.get_clim() == (0, 1) for image in drawn.images.values())
-    assert np.array_equal(drawn.images["chance"].get_array(), maps["chance"])
-    assert drawn.corners["chance"].get_text() == "0.01"
-    assert (drawn.picture.figure.axes[0].get_ylabel(), drawn.picture.figure.axes[0].get_xlabel()) == ("rows", "columns")
-    drawn.show({"a": np.eye(2, 3), "chance": maps["a"]})
-    assert np.array_equal(drawn.images["a"].get_array(), np.eye(2, 3))
-    assert drawn.corners["a"].get_text() == "1.00" and drawn.corners["chance"].get_text() == "0.40"
-
-
-def test_a_row_for_each_layer():
-    maps = {"a": np.zeros((2, 2)), "b": np.ones((2, 2))}
-    axes = overlap.draw({"q": maps, "v": maps}).picture.figure.axes
-    assert len(axes) == 2 * 2 + 1  # and the colours' scale
-    assert axes[0].get_ylabel().startswith("q") and axes[2].get_ylabel().startswith("v")
