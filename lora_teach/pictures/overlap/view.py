@@ -67,8 +67,9 @@ class Overlap(View):
         rows = {layer: self.maps(layer) for layer in PAPERS}
         first = {layer: [maps[title][0, 0].item() for title in list(LABELS)[:2]] for layer, maps in rows.items()}
         said = "; ".join(f"{layer}: {ranks:.2f} and {seeds:.2f}" for layer, (ranks, seeds) in first.items())
+        fig, images, corners = draw_maps(rows)
         return show(
-            draw_maps(rows)[0],
+            Picture(fig, [images, corners]),
             f"The number in each corner is φ of the first directions. Ranks 8 and 64, and two seeds, in {said}. Chance "
             "grows with the number of directions too, toward the lower right.",
         )
