@@ -48,7 +48,7 @@ def cut_weights(tuned, rank):
 
 
 @torch.no_grad()
-def cut_update(base, tuned, rank):
+def truncate_update(base, tuned, rank):
     """Return a copy of ``tuned`` whose block matrices are those of ``base`` plus their change cut to ``rank``."""
     model = copy.deepcopy(tuned)
     before = block_matrices(base)
@@ -61,7 +61,7 @@ def cut_lines(base, tuned, ranks, held_out):
     """Return the losses on the names ``held_out`` in nats a letter, one a rank, for both ways of cutting."""
     return {
         "weights cut": [evaluate(cut_weights(tuned, rank), held_out) for rank in ranks],
-        "update cut": [evaluate(cut_update(base, tuned, rank), held_out) for rank in ranks],
+        "update cut": [evaluate(truncate_update(base, tuned, rank), held_out) for rank in ranks],
     }
 
 

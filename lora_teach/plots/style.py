@@ -17,7 +17,7 @@ from lora_teach.plots.picture import Picture, Still, settle, show
 
 __all__ = [
     "COLOURS", "CYCLE", "LINES", "MARKERS", "AMOUNT", "PHOTO", "SIGNED", "Picture", "Still",
-    "diamond", "figure", "legend", "line", "matrix", "panels", "settle", "show", "styled",
+    "diamond", "figure", "legend", "line", "log2_axis", "make_room", "matrix", "panels", "settle", "show", "styled",
 ]  # fmt: skip
 
 COLOURS = {
@@ -161,6 +161,19 @@ def diamond(axes, x, y, label: str = "your guess"):
     )  # fmt: skip
     mark.set_in_layout(False)  # a guess far off the axes must not squeeze them
     return mark
+
+
+def make_room(axes, guesses, most: float = 1.0) -> None:
+    """Let the y axis hold these guesses too, unless one lies more than ``most`` beyond it: a slip squeezes nothing."""
+    low, high = axes.get_ylim()
+    near = [guess for guess in guesses if low - most <= guess <= high + most]
+    axes.set_ylim(min([low, *(guess - 0.05 for guess in near)]), max([high, *(guess + 0.05 for guess in near)]))
+
+
+def log2_axis(axes, values, labels=None) -> None:
+    """Make the x axis logarithmic to base 2, with a tick at each value and plain numbers, or ``labels``, below them."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(values, [f"{value:g}" for value in values] if labels is None else labels, minor=False)
 
 
 @styled

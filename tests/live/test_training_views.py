@@ -2,40 +2,19 @@
 
 import re
 from math import exp
-from statistics import mean
 
 import pytest
 
 from lora_teach.live import explore
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.cut_or_train.view import CutOrTrain
-from lora_teach.pictures.race.view import Race
 from lora_teach.pictures.turn_it_down.view import TurnItDown
 from tests.live.sweep import sweep
-from tests.plots.small import CUT_OR_TRAIN, RACE, TURN_IT_DOWN
+from tests.plots.small import CUT_OR_TRAIN, TURN_IT_DOWN
 
 
 def numbers(text):
     return [float(number) for number in re.findall(r"\d+\.\d\d", text)]
-
-
-def test_race_compares_one_step_for_all_with_each_at_its_own_best():
-    view = Race(result=RACE)
-    explorer = explore(view, language=list(view.languages), stop_at=([20, 40, 60], 40))
-    stopped, own = explorer.move(language="Finnish", stop_at=60).split("Each")
-    assert "LoRA r=1 2.20, full 2.70 on validation" in stopped  # by a fixed step, LoRA is half a nat ahead
-    assert "full 2.20, LoRA r=1 2.30 on test" in own  # at their own best it is behind
-    assert "full 2.10, LoRA r=1 2.50" in explorer.move(stop_at=20)
-    assert "full 2.95, LoRA r=1 3.15 on test" in explorer.move(language="Icelandic")
-    assert len(list(sweep(explorer))) == 6
-
-
-def test_race_draws_the_guess_for_the_first_language_only():
-    view = Race(2.3, RACE)
-    explorer = explore(view, language=list(view.languages), stop_at=[20, 60])
-    assert view.drawn.guess.get_visible() and "Your guess for LoRA r=1: 2.30." in explorer.sentence
-    explorer.move(language="Icelandic")
-    assert not view.drawn.guess.get_visible() and "guess" not in explorer.sentence
 
 
 def test_the_other_two_say_the_guess_where_it_was_made():
@@ -43,15 +22,6 @@ def test_the_other_two_say_the_guess_where_it_was_made():
     assert "guess" not in cut(rank=1, third_line=True) and "Your guess: 2.50." in cut(rank=8, third_line=False)
     turn = TurnItDown(2.75, result=TURN_IT_DOWN)
     assert "guess" not in turn(strength=0.5) and "Your guess for English: 2.75." in turn(strength=0.75)
-
-
-def test_race_says_who_won_in_every_language_of_the_results():
-    race = load_result("race")["results"]
-    said = Race().twin().sentence
-    for language, result in race.items():
-        own = re.search(rf"{language}: ([^.]*\.\d\d, )*[^.]*\.\d\d\.", said)[0]
-        expected = sorted(mean(run["test"] for run in entry["runs"]) for entry in result["contenders"].values())
-        assert numbers(own) == pytest.approx(expected, abs=0.006)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

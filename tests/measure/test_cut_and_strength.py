@@ -10,9 +10,9 @@ from lora_teach.measure.truncate_update import (
     block_matrices,
     cut_lines,
     cut_or_train,
-    cut_update,
     cut_weights,
     train_matrices_only,
+    truncate_update,
 )
 from lora_teach.measure.tuning import contender, tune
 
@@ -53,12 +53,12 @@ def test_cut_weights_have_the_rank_and_are_the_nearest(base, tuned):
 
 def test_a_cut_update_has_the_rank_and_the_whole_one_is_the_tuned_model(base, tuned):
     before = block_matrices(base)
-    for name, weight in block_matrices(cut_update(base, tuned, 3)).items():
+    for name, weight in block_matrices(truncate_update(base, tuned, 3)).items():
         assert rank(weight - before[name]) == 3
     test = names.load("Zulu").test
-    assert evaluate(cut_update(base, tuned, 96), test) == pytest.approx(evaluate(tuned, test), abs=1e-3)
+    assert evaluate(truncate_update(base, tuned, 96), test) == pytest.approx(evaluate(tuned, test), abs=1e-3)
     assert evaluate(cut_weights(tuned, 96), test) == pytest.approx(evaluate(tuned, test), abs=1e-3)
-    assert evaluate(cut_update(base, tuned, 0), test) == pytest.approx(evaluate(base, test), abs=1e-3)
+    assert evaluate(truncate_update(base, tuned, 0), test) == pytest.approx(evaluate(base, test), abs=1e-3)
 
 
 def test_cutting_changes_neither_model(base, tuned):

@@ -11,10 +11,10 @@ from lora_teach.datasets import names
 from lora_teach.exercises import check_effective_rank, check_phi
 from lora_teach.measure import intruder_dimensions
 from lora_teach.measure.learned import Shrinker, matched_strength, matrices, updates
-from lora_teach.measure.paper_claims import forgetting_claims, learned_claims
 from lora_teach.measure.results import load_result
 from lora_teach.measure.tuning import contender, tune
 from lora_teach.pictures.forgetting.equal_learning import WAYS, verdicts
+from lora_teach.pictures.forgetting.paper_claims import forgetting_claims, learned_claims
 from lora_teach.pictures.forgetting.view import Forgetting
 from lora_teach.pictures.intruders.view import LETTERS_KNOWN
 from lora_teach.pictures.learned_spectra.view import Spectra

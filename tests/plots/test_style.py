@@ -10,7 +10,7 @@ from PIL import Image
 from lora_teach.plots import COLOURS, MARKERS, Picture, diamond, figure, legend, line, matrix, panels, show, styled
 from lora_teach.plots.loss_curve import LossCurve, smoothed
 from lora_teach.plots.picture import caption, frame_jpeg, kept_png
-from lora_teach.plots.style import CYCLE, LINES
+from lora_teach.plots.style import CYCLE, LINES, make_room
 
 
 def decoded(png):
@@ -299,3 +299,11 @@ def test_a_loss_curve_of_nothing_yet_can_be_shown():
     assert show(curve.picture, "Nothing yet.").png
     curve.update([2.0])
     assert isinstance(curve.picture.figure, Figure)
+
+
+def test_a_guess_is_made_room_for_and_a_slip_of_the_keyboard_is_not():
+    axes = panels(figure(4, 3))
+    axes.set_ylim(1.8, 2.4)
+    for guess, limits in ((2.2, (1.8, 2.4)), (2.8, (1.8, 2.85)), (1.5, (1.45, 2.85)), (220, (1.45, 2.85))):
+        make_room(axes, [guess])
+        assert axes.get_ylim() == pytest.approx(limits)

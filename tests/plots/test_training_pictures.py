@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 
 from lora_teach.pictures.cut_or_train import drawing as cut_or_train
-from lora_teach.pictures.race import drawing as race
 from lora_teach.pictures.turn_it_down import drawing as turn_it_down
 from lora_teach.plots import figure, panels
 from lora_teach.plots.die import SIDES, die_axis
-from lora_teach.plots.style import settle
-from tests.plots.small import CUT_OR_TRAIN, RACE, TURN_IT_DOWN
-
-FINNISH = RACE["results"]["Finnish"]["contenders"]
-ICELANDIC = RACE["results"]["Icelandic"]["contenders"]
+from tests.plots.small import CUT_OR_TRAIN, TURN_IT_DOWN
 
 
 def points(axes, marker):
@@ -36,43 +31,6 @@ def test_the_die_stands_at_the_height_of_its_loss():
     assert list(right.get_yticks()) == list(SIDES)
     low, high = right.get_ylim()
     assert (low, high) == pytest.approx((np.exp(1.5), np.exp(3.5)))
-
-
-def test_race_draws_each_seeds_best_checkpoint_and_the_mean_of_the_test_losses():
-    drawn = race.draw(FINNISH)
-    drawn.enter("Finnish", FINNISH, guessed=True)
-    left, right = drawn.axes
-    assert (60.0, 2.1) in points(left, "X") and (40.0, 2.2) in points(left, "X")
-    assert points(right, "X") == [(0.0, pytest.approx(2.3))]
-    assert points(right, "^") == [(1.0, pytest.approx(2.2))]
-    assert [text.get_text() for text in right.texts] == ["2.30", "2.20"]
-
-
-def test_another_language_takes_the_first_ones_place():
-    drawn = race.draw(FINNISH, guess=2.9)
-    drawn.enter("Finnish", FINNISH, guessed=True)
-    before = [len(axes.get_children()) for axes in drawn.axes]
-    assert drawn.guess.get_visible() and drawn.axes[1].get_ylim()[1] > 2.9
-    drawn.enter("Icelandic", ICELANDIC, guessed=False)
-    assert [len(axes.get_children()) for axes in drawn.axes] == before
-    assert points(drawn.axes[1], "^") == [(1.0, pytest.approx(2.95))]
-    assert drawn.axes[0].get_title(loc="left") == "Icelandic: loss on validation names"
-    assert not drawn.guess.get_visible()
-
-
-def test_every_result_of_the_race_lies_inside_its_panel():
-    made = race.draw_twin(RACE["results"], "Finnish")
-    for axes, result in zip(made.axes[1:], RACE["results"].values(), strict=True):
-        low, high = axes.get_ylim()
-        tests = [run["test"] for entry in result["contenders"].values() for run in entry["runs"]]
-        assert low < min(tests) and max(tests) < high
-    spans = [np.ptp(axes.get_ylim()) for axes in made.axes[1:]]
-    assert spans == pytest.approx([spans[0]] * len(spans))
-
-
-def test_contenders_of_other_names_get_a_look_of_their_own():
-    looks = race.roles(["LoRA r=1", "LoRA r=2", "LoRA r=8", "full"])
-    assert len(set(looks.values())) == 4
 
 
 @pytest.mark.parametrize(
@@ -128,17 +86,6 @@ def test_turn_it_down_draws_the_mean_path_over_each_seeds():
 
 
 def test_drawing_leaves_the_results_as_they_were():
-    before = copy.deepcopy((RACE, CUT_OR_TRAIN, TURN_IT_DOWN))
-    settle(race.draw_twin(RACE["results"], "Finnish"))
+    before = copy.deepcopy((CUT_OR_TRAIN, TURN_IT_DOWN))
     cut_or_train.draw(CUT_OR_TRAIN["results"], [1, 8, 64], {})
-    assert before == (RACE, CUT_OR_TRAIN, TURN_IT_DOWN)
-
-
-def test_a_guess_is_made_room_for_and_a_slip_of_the_keyboard_is_not():
-    made = figure(4, 3)
-    axes = panels(made)
-    for guess, limits in ((2.2, (1.8, 2.4)), (2.8, (1.8, 2.85)), (1.5, (1.45, 2.85)), (220, (1.45, 2.85))):
-        if guess == 2.2:
-            axes.set_ylim(1.8, 2.4)
-        race.make_room(axes, [guess])
-        assert axes.get_ylim() == pytest.approx(limits)
+    assert before == (CUT_OR_TRAIN, TURN_IT_DOWN)

@@ -9,10 +9,9 @@ from numbers import Real
 
 import numpy as np
 
-from lora_teach.pictures.race.drawing import make_room
 from lora_teach.plots.die import die_axis
 from lora_teach.plots.picture import Picture
-from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
+from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, make_room, panels, styled
 
 WAYS = {  # in the order in which they appear
     "weights cut": ("base", "tuned weights, cut to rank r"),

@@ -1,4 +1,4 @@
-"""Race: choose a language, stop everybody at one step, and compare with stopping each at its own best."""
+"""Race: LoRA at three ranks against full fine-tuning, stopped together or each at its own best."""
 
 from lora_teach.pictures.race.view import Race
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lora_teach.pictures.race.drawing import make_room
 from lora_teach.plots.die import die_axis
 from lora_teach.plots.picture import Picture
-from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, panels, styled
+from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, make_room, panels, styled
 
 NAMED = (0, 0.25, 0.5, 0.75, 1, 1.5)  # strengths that are written beside the path
 ROLES = ("lora", "full")

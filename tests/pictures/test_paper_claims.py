@@ -4,7 +4,8 @@ from statistics import mean
 
 import pytest
 
-from lora_teach.measure.paper_claims import (
+from lora_teach.measure.results import load_result
+from lora_teach.pictures.forgetting.paper_claims import (
     Claim,
     as_markdown,
     chance_of_overlap,
@@ -12,7 +13,6 @@ from lora_teach.measure.paper_claims import (
     learned_claims,
     verdict,
 )
-from lora_teach.measure.results import load_result
 
 
 @pytest.mark.parametrize(
