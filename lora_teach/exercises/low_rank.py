@@ -2,8 +2,8 @@
 
 import torch
 
-from lora_teach.datasets import photo
 from lora_teach.datasets.icons import icons
+from lora_teach.datasets.photo import centred_pagoda
 from lora_teach.exercises.check import check, compare, expect
 from lora_teach.measure.spectrum import energy_lost, spectrum
 
@@ -53,8 +53,7 @@ def check_cross(cross):
 @check
 def check_smallest_rank(smallest_rank):
     """Check that ``smallest_rank(matrix, share)`` is the least rank that loses less than ``share`` of the squares."""
-    image = photo.pagoda()
-    image = image - image.mean()
+    image = centred_pagoda()
     steps = torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0]))  # loses 14/30, 5/30 and 1/30 of its squares at rank 1, 2, 3
     tall = torch.randn(40, 12, generator=torch.Generator().manual_seed(0))
     cases = [  # the photo first: every usual mistake gives another number there

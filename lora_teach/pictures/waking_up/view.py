@@ -5,11 +5,11 @@ from functools import lru_cache
 import torch
 from torch import nn
 
+from lora_teach.datasets.photo import centred_pagoda
 from lora_teach.layer import LoRALayer
 from lora_teach.live.explore import Explorer, View, explore
 from lora_teach.measure.fitting import examples, fit_in_place, fresh_layer
 from lora_teach.measure.spectrum import spectrum
-from lora_teach.pictures.keyhole.view import pagoda
 from lora_teach.pictures.waking_up import drawing as plots
 from lora_teach.plots import Still, show
 from lora_teach.utils.validation import check_choice
@@ -53,7 +53,7 @@ class WakingUp(View):
     """
 
     def __init__(self, guess: float | None = None) -> None:
-        self.target = pagoda()
+        self.target = centred_pagoda()
         self.batches = examples(self.target)
         self.run = lru_cache(maxsize=len(STARTS))(self._run)
         usual, *_ = self.run("B = 0")
