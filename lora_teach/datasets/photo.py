@@ -27,3 +27,9 @@ def pagoda(size=96):
     photo = Image.fromarray(load_sample_image("china.jpg")).convert("L").crop(PAGODA)
     small = photo.resize((size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(numpy.asarray(small, dtype="float32") / 255)  # (size, size)
+
+
+def centred_pagoda():
+    """Return the pagoda with its mean grey as zero, so that a matrix of zeros is a plain grey sheet: ``(96, 96)``."""
+    grey = pagoda()
+    return grey - grey.mean()

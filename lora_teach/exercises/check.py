@@ -114,6 +114,13 @@ def expect(condition: bool, message: str) -> None:
         raise NotYet(message)
 
 
+def finished(value):
+    """Return ``value``, or end the check with TODO where a blank, ``TODO`` or ``...``, is left in it."""
+    if _is_unfinished(value):
+        raise Unfinished("a TODO is still to be filled in")
+    return value
+
+
 def compare(got, expected, given: str, mistakes: Iterable[tuple] = (), *, rtol: float = 1e-5, atol: float = 1e-6):
     """End the check unless ``got`` is ``expected``; say what went in, what came, what was expected and why.
 
@@ -124,9 +131,7 @@ def compare(got, expected, given: str, mistakes: Iterable[tuple] = (), *, rtol: 
         given: The input in words, best as the call that was made: ``"count_layer(64, 32, rank=4)"``.
         mistakes: Pairs (a usual wrong answer, what to say to who gave it), compared in the same way as ``expected``.
     """
-    if _is_unfinished(got):
-        raise Unfinished("a TODO is still to be filled in")
-    if _is_same(got, expected, rtol, atol):
+    if _is_same(finished(got), expected, rtol, atol):
         return
     lines = [given, f"  came:     {describe(got)}", f"  expected: {describe(expected)}"]
     for wrong, explanation in mistakes:
@@ -157,9 +162,8 @@ def describe(value) -> str:
 
 
 def _answer(function, args, kwargs) -> Result:
-    if any(_is_unfinished(value) for value in (*args, *kwargs.values())):
-        return _todo(function, args)
     try:
+        finished([*args, *kwargs.values()])
         message = function(*args, **kwargs)
     except NotYet as reason:
         return Result("NOT YET", str(reason))

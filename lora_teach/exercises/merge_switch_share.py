@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lora_teach.exercises.check import TODO, Unfinished, check, compare, expect
+from lora_teach.exercises.check import check, compare, expect, finished
 from lora_teach.layer import LoRALayer
 
 CROSS = (
@@ -25,7 +25,7 @@ def check_mix(mix):
     for ranks in ((2, 2), (2, 1)):
         layers, weights = _two_layers(ranks), [0.25, 0.75]
         given = f"A @ B from mix(layers, {weights}), two layers of 6 → 5 with ranks {ranks[0]} and {ranks[1]}"
-        A, B = _pair(mix(layers, weights), sum(ranks), given)
+        A, B = _pair(finished(mix(layers, weights)), sum(ranks), given)
         right = sum(weight * layer.delta_weight().T for weight, layer in zip(weights, layers, strict=True))
         compare(A @ B, right, f"{given}, scalings 1.5 and 1", _wrong_mixtures(layers, weights))
         expect(
@@ -42,10 +42,7 @@ def check_undo(merge, unmerge):
     kept = [(linear.weight, linear.weight.detach().clone()) for linear, _ in pairs]
     backups = []
     for (linear, layer), (parameter, old) in zip(pairs, kept, strict=True):
-        backup = _merged(merge, linear, layer)
-        if backup is TODO or backup is ...:
-            raise Unfinished("merge has a blank")
-        backups.append(backup)
+        backups.append(finished(_merged(merge, linear, layer)))
         delta = layer.delta_weight().detach()  # (out_features, in_features)
         mistakes = [
             (old, "The weight has not changed. Add in place: linear.weight += …, or linear.weight.copy_(…)."),
@@ -84,8 +81,6 @@ def _two_layers(ranks):
 
 def _pair(got, rank, given):
     """Return A and B from what the learner's mix returned, if they can be multiplied."""
-    if got is TODO or got is ... or (isinstance(got, (tuple, list)) and any(one is TODO or one is ... for one in got)):
-        raise Unfinished("mix has a blank")
     tensors = isinstance(got, (tuple, list)) and len(got) == 2 and all(isinstance(one, torch.Tensor) for one in got)
     expect(tensors, f"{given}: return the two tensors A, B; came: {type(got).__name__}")
     A, B = (one.detach() for one in got)

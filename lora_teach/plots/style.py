@@ -9,6 +9,7 @@ A function in ``plots/<topic>.py`` is decorated with `styled`, makes a `figure`,
 
 import functools
 
+import matplotlib
 import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,7 +18,8 @@ from lora_teach.plots.picture import Picture, Still, settle, show
 
 __all__ = [
     "COLOURS", "CYCLE", "LINES", "MARKERS", "AMOUNT", "PHOTO", "SIGNED", "Picture", "Still",
-    "diamond", "figure", "legend", "line", "log2_axis", "make_room", "matrix", "panels", "settle", "show", "styled",
+    "diamond", "figure", "legend", "line", "log2_axis", "make_room", "matrix", "panels", "photo", "settle", "show",
+    "styled",
 ]  # fmt: skip
 
 COLOURS = {
@@ -56,6 +58,7 @@ CYCLE = (
 AMOUNT = "cividis"  # colour map for values from zero up
 SIGNED = "PuOr_r"  # for values around zero: purple below, orange above, white between
 PHOTO = "gray"
+GREYS = matplotlib.colormaps[PHOTO].resampled(32)  # enough for the eye; 256 nearly double a saved notebook's bytes
 
 DPI = 100
 LOOK = {
@@ -148,6 +151,13 @@ def matrix(axes, values, limit: float | None = None, *, cmap: str = SIGNED):
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set(visible=True, color=COLOURS["ghost"])
+    return image
+
+
+def photo(axes, values, low: float, high: float):
+    """A matrix in shades of grey, ``low`` black and ``high`` white; returns the image."""
+    image = matrix(axes, values, cmap=GREYS)
+    image.set_clim(low, high)
     return image
 
 

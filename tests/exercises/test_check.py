@@ -1,5 +1,7 @@
 import copy
+import inspect
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,3 +197,25 @@ def test_every_check_can_be_imported_from_the_package():
         assert callable(getattr(exercises, name)) or name == "TODO" or name.startswith("_")
     with pytest.raises(AttributeError, match="has no 'check_nothing'"):
         exercises.check_nothing  # noqa: B018
+
+
+FILES = sorted(Path(exercises.__file__).parent.glob("*.py"))
+CHECKS = [name for name in dir(exercises) if name.startswith("check_")]
+
+
+@pytest.mark.parametrize("stub", [TODO, ...], ids=str)
+@pytest.mark.parametrize("name", CHECKS)
+def test_an_exercise_that_is_not_begun_is_todo(name, stub):
+    function = getattr(exercises, name)
+    learners = [lambda *args, **kwargs: stub for _ in inspect.signature(function).parameters]
+    assert function(*learners).status == "TODO"
+
+
+def test_every_check_of_every_file_is_among_those():
+    defined = {
+        line[4:].split("(")[0]
+        for file in FILES
+        for line in file.read_text("utf-8").splitlines()
+        if line[:10] == "def check_"
+    }
+    assert defined == set(CHECKS)

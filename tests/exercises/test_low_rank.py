@@ -54,7 +54,6 @@ def test_what_is_no_cross_is_named(answer, words):
 @pytest.mark.parametrize(
     "stub",
     [
-        lambda: TODO,
         lambda: (TODO, TODO),
         lambda: (torch.ones(16, 2), TODO),
         lambda: pair([MIDDLE, TODO], [ONES, TODO]),
@@ -117,7 +116,3 @@ def test_a_wrong_size_of_matrix_is_seen_through():
         return int((1 - kept >= share).sum()) + 1
 
     assert check_smallest_rank(square_only).status == "NOT YET"
-
-
-def test_a_smallest_rank_not_begun_is_todo():
-    assert check_smallest_rank(lambda matrix, share: TODO).status == "TODO"

@@ -21,7 +21,7 @@ def test_the_sum_of_products_passes(right):
     assert result.passed and "sum of the two" in result.message
 
 
-@pytest.mark.parametrize("stub", [TODO, ..., (TODO, TODO), (..., ...)])
+@pytest.mark.parametrize("stub", [(TODO, TODO), (..., ...)])
 def test_a_blank_mix_is_todo(stub):
     assert check_mix(lambda layers, weights: stub).status == "TODO"
 
@@ -135,9 +135,7 @@ def test_a_backup_that_is_copied_back_passes(right, back):
     assert result.passed and "3,072 weights" in result.message
 
 
-@pytest.mark.parametrize("stub", [TODO, ...])
-def test_a_blank_undo_is_todo(stub):
-    assert check_undo(lambda linear, lora: stub, lambda linear, backup: None).status == "TODO"
+def test_a_blank_undo_is_todo():
     assert check_undo(TODO, unmerge).status == "TODO"
 
 

@@ -19,7 +19,6 @@ def test_the_stubs_are_todo():
         return in_features * rank + TODO
 
     assert check_count_layer(stub).status == "TODO"
-    assert check_delta_weight(lambda A, B, scaling: TODO).status == "TODO"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_right_options_pass(targets):
     assert result.passed and "9,600" in result.message
 
 
-@pytest.mark.parametrize("stub", [TODO, {"target_modules": TODO, "rank": TODO}, {"target_modules": BLOCK, "rank": ...}])
+@pytest.mark.parametrize("stub", [{"target_modules": TODO, "rank": TODO}, {"target_modules": BLOCK, "rank": ...}])
 def test_blank_options_are_todo(stub):
     assert check_options(lambda: stub).status == "TODO"
 
@@ -86,10 +86,6 @@ def test_overlay_with_a_default_argument_and_keywords_passes():
         return handles
 
     assert check_overlay(mine).passed
-
-
-def test_stub_overlay_is_todo():
-    assert check_overlay(lambda model, layers: TODO).status == "TODO"
 
 
 def late(model, layers):

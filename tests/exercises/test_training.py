@@ -36,10 +36,6 @@ def test_blanks_are_todo():
         return h.T @ grad_output
 
     assert check_gradient_of_B(unfinished).status == "TODO"
-    assert check_gradient_of_B(lambda *given: TODO).status == "TODO"
-    assert check_gradient_of_A(lambda *given: TODO).status == "TODO"
-    assert check_best_strength(lambda *given: TODO).status == "TODO"
-    assert check_best_strength(lambda *given: ...).status == "TODO"
 
 
 @pytest.mark.parametrize(

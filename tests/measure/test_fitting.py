@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from lora_teach import LoRALayer, train
+from lora_teach.datasets.photo import centred_pagoda
 from lora_teach.measure import energy_lost, truncate
 from lora_teach.measure.fitting import LR, examples, falling, fit_in_place, fresh_layer
-from lora_teach.pictures.keyhole.view import pagoda
 
 
 @pytest.fixture(scope="module")
 def target():
-    return pagoda()
+    return centred_pagoda()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ ROWS = (  # label, what the name of a parameter in this row contains, role; the 
 )
 
 
-def rows(changes: dict) -> dict:
+def rows(changes):
     """Sort ``{parameter name: largest change}`` into the picture's rows: ``{label: [change, …]}``, lowest row first."""
     sorted_in = {label: [] for label, _, _ in ROWS}
     for name, change in changes.items():
@@ -23,11 +23,14 @@ def rows(changes: dict) -> dict:
 
 
 @styled
-def draw(runs: dict):
+def draw_changes(runs):
     """One dot for each parameter tensor, one pair of axes for each run: left "exactly 0", right a logarithmic axis.
 
     Args:
         runs: ``{title: {parameter name: largest change}}``.
+
+    Returns:
+        A Figure.
     """
     made = figure(9.6, 3.4)
     grid = panels(made, columns=2 * len(runs), width_ratios=[1, 2.2] * len(runs), sharey=True)
