@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from data.make_angle import TASKS, task_results
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.live import explore
@@ -13,7 +14,7 @@ from lora_teach.measure.retraining import Retrained, retrain
 from lora_teach.measure.spectrum import truncate
 from lora_teach.pictures.angle import numbers as measure
 from lora_teach.pictures.angle.drawing import GHOSTS
-from lora_teach.pictures.angle.numbers import FULL_LR, TASKS, changed, task_results
+from lora_teach.pictures.angle.numbers import FULL_LR, changed
 from lora_teach.pictures.angle.view import SAMPLES, Angle
 
 BLACK = digits.inverted()

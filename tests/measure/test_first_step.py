@@ -8,7 +8,7 @@ from lora_teach.bases import load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.layer import SCALINGS
 from lora_teach.measure.retraining import HIDDEN, digit_batches
-from lora_teach.measure.tuning import contender
+from lora_teach.measure.tuning import trainable_copy
 from lora_teach.pictures.first_step.numbers import LR, OPTIMIZERS, first_drop, first_drops, growth
 
 TURNED = digits.rotated(90)
@@ -46,7 +46,7 @@ def test_the_drop_grows_with_the_rank_as_derived(optimizer, rule, power):
 
 
 def test_the_first_step_moves_b_alone_and_each_of_its_numbers_by_the_rate():
-    model = contender(load_digit_net(), 4, alpha=8, target_modules=HIDDEN).double()
+    model = trainable_copy(load_digit_net(), 4, alpha=8, target_modules=HIDDEN).double()
     ((x, y),) = digit_batches(TURNED, batches=1, batch_size=256)
     A = {name: layer.lora_A.clone() for name, layer in model.lora_layers.items()}
     optimizer = torch.optim.AdamW(model.trainable_parameters(), 1e-4, weight_decay=0.0)
