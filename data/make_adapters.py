@@ -14,7 +14,7 @@ import torch
 
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.measure.tuning import contender, tune
+from lora_teach.measure.tuning import best_learning_rate, trainable_copy, tune
 
 RANK = 4
 LEARNING_RATES = (5e-3, 1e-2, 2e-2)
@@ -26,11 +26,16 @@ SEED = 0
 def make(base, language, passes=PASSES, at_least=AT_LEAST):
     """Return the LoRAModel that does best on the validation names, and what to write down about it."""
     steps = max(at_least, passes * len(names.load(language).train) // BATCH_SIZE)
-    tried = []
-    for lr in LEARNING_RATES:
-        model = contender(base, RANK, SEED)
-        tried.append((tune(model, language, lr=lr, steps=steps, batch_size=BATCH_SIZE, seed=SEED), model))
-    run, model = min(tried, key=lambda pair: pair[0].best_validation)
+    tuned = {}
+
+    def validation_loss(lr):
+        model = trainable_copy(base, RANK, SEED)
+        run = tune(model, language, lr=lr, steps=steps, batch_size=BATCH_SIZE, seed=SEED)
+        tuned[lr] = run, model
+        return run.best_validation
+
+    best, _ = best_learning_rate(validation_loss, LEARNING_RATES)
+    run, model = tuned[best]
     test = names.load(language).test
     return model, {
         "lr": run.lr,

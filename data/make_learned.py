@@ -24,11 +24,10 @@ from lora_teach.measure.learned import (
     spectra,
     updates,
 )
-from lora_teach.measure.race import FULL, label
 from lora_teach.measure.results import load_result, write_result
 from lora_teach.measure.strength import strength_path
 from lora_teach.measure.subspace import similarity_map
-from lora_teach.measure.tuning import contender, tune
+from lora_teach.measure.tuning import FULL, label, trainable_copy, tune
 
 SETTINGS = {
     "ranks": [1, 2, 8, 64, FULL],
@@ -55,7 +54,7 @@ def run_all(language, settings):
     options["steps"], base, all_runs = settings["steps"][language], load_name_gpt(), {}
 
     def run(rank, lr, seed):
-        model = contender(base, rank, seed)
+        model = trainable_copy(base, rank, seed)
         return tune(model, language, lr=lr, seed=seed, **options), model
 
     for rank in settings["ranks"]:

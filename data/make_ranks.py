@@ -9,10 +9,13 @@ seeds.
 import argparse
 import time
 from pathlib import Path
+from statistics import mean, stdev
 
+from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.measure.results import write_result
-from lora_teach.pictures.ranks.numbers import rank_results
+from lora_teach.measure.retraining import retrain
+from lora_teach.measure.tuning import FULL, best_learning_rate
 
 TASKS = {
     "turned by 30°": lambda: digits.rotated(30),
@@ -26,6 +29,57 @@ SETTINGS = {
     "seeds": [0, 1, 2, 3, 4],
     "steps": 400,
 }
+
+
+def rank_entry(split, rank, learning_rates, seeds, trials=2, **options):
+    """Find the learning rate that suits one rank, run it with every seed, and return what came out.
+
+    Args:
+        split: A `lora_teach.datasets.digits.Digits`.
+        rank: LoRA's; None for full fine-tuning.
+        learning_rates: All are tried, with the first seeds.
+        seeds: Each decides LoRA's start and the batches.
+        trials: How many of the seeds try all rates.
+        **options: The other options of `retrain`, such as ``steps`` and ``alpha``.
+
+    Returns:
+        ``lr`` (the chosen one), ``tried`` (mean accuracy on validation digits by learning rate), ``test`` (accuracy on
+        test digits, one a seed), their ``mean`` and ``spread``, the standard deviation. Accuracies are from 0 to 1.
+    """
+    first = {}
+
+    def validation_loss(lr):
+        first[lr] = [retrain(split, rank, lr=lr, seed=seed, **options) for seed in seeds[:trials]]
+        return -mean(accuracy(run.model, *split.validation) for run in first[lr])
+
+    best, tried = best_learning_rate(validation_loss, learning_rates)
+    more = [retrain(split, rank, lr=best, seed=seed, **options) for seed in seeds[trials:]]
+    test = [run.accuracy for run in [*first[best], *more]]
+    spread = stdev(test) if len(test) > 1 else 0.0
+    by_rate = {str(lr): -loss for lr, loss in tried.items()}
+    return {"lr": best, "tried": by_rate, "test": test, "mean": mean(test), "spread": spread}
+
+
+def rank_results(splits, ranks, alphas, full, seeds, *, steps=400):
+    """Yield ``(task, alpha, rank, result)``, task after task.
+
+    First, with alpha and rank None, comes the base's accuracy; with alpha "full" full fine-tuning's entry; then LoRA's.
+
+    Args:
+        splits: ``{task: Digits}``.
+        ranks: LoRA's, under the rule α/r.
+        alphas: ``{alpha: the learning rates that are tried with it}``.
+        full: The learning rates that full fine-tuning tries.
+        seeds: As for `rank_entry`.
+        steps: Length of a run.
+    """
+    base = load_digit_net()
+    for task, split in splits.items():
+        yield task, None, None, accuracy(base, *split.test)
+        yield task, "full", None, rank_entry(split, FULL, full, seeds, steps=steps, base=base)
+        for alpha, rates in alphas.items():
+            for rank in ranks:
+                yield task, alpha, rank, rank_entry(split, rank, rates, seeds, steps=steps, base=base, alpha=alpha)
 
 
 def main():

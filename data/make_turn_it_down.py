@@ -11,10 +11,9 @@ from pathlib import Path
 
 from lora_teach.bases import load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.measure.race import FULL, label
 from lora_teach.measure.results import load_result, write_result
 from lora_teach.measure.strength import strength_path
-from lora_teach.measure.tuning import contender, tune
+from lora_teach.measure.tuning import FULL, label, trainable_copy, tune
 
 SETTINGS = {
     "language": "Zulu",
@@ -41,7 +40,7 @@ def make(settings, chosen_lr):
     for rank in settings["ranks"]:
         lr, paths = chosen_lr[label(rank)], []
         for seed in settings["seeds"]:
-            model = contender(base, rank, seed)
+            model = trainable_copy(base, rank, seed)
             tune(model, settings["language"], lr=lr, seed=seed, **options)
             paths.append(strength_path(model, settings["strengths"], new, old, base))
         results[label(rank)] = {"lr": lr, "paths": paths}

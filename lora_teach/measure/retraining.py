@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lora_teach.bases import accuracy, load_digit_net
-from lora_teach.measure.tuning import contender
+from lora_teach.measure.tuning import trainable_copy
 from lora_teach.training import NonFiniteLoss, training_steps
 from lora_teach.utils.threads import one_thread
 
@@ -78,12 +78,17 @@ def retrain(split, rank=None, *, lr=LR, steps=STEPS, seed=0, base=None, **option
     """
     if rank is not None:
         options = {"target_modules": HIDDEN} | options
-    model = contender(base or load_digit_net(), rank, seed, **options)
+    model = trainable_copy(base or load_digit_net(), rank, seed, **options)
+    return train_digits(model, split, steps=steps, seed=seed, lr=lr)
+
+
+def train_digits(model, split, *, steps=STEPS, seed=0, **options) -> Retrained:
+    """Train this model on these digits; options as `lora_teach.training_steps`."""
     losses, blew_up = [], False
     batches = digit_batches(split, seed=seed)
     with one_thread():
         try:
-            for step in training_steps(model, batches, F.cross_entropy, lr=lr, steps=steps, seed=seed):
+            for step in training_steps(model, batches, F.cross_entropy, steps=steps, seed=seed, **options):
                 losses.append(step.loss)
         except NonFiniteLoss:
             blew_up = True  # the model is as it was at the last finite step

@@ -1,4 +1,4 @@
-"""The four knobs of a LoRA run, each with a hand on it: the factor, the size of A's start, A's rate and B's rate.
+"""LoRA with separate learning rates for A and B, besides the factor and the size of A's start.
 
 Under Adam without weight decay two numbers decide the run, ``lr_A / size_A`` and ``factor · size_A · lr_B``: what keeps
 both of them keeps every output that the model passes through (Schulman and Thinking Machines 2025, "LoRA Without
@@ -10,21 +10,18 @@ gradient. The same holds for B, which starts at zero.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 
 from lora_teach.bases import accuracy, load_digit_net
-from lora_teach.measure.retraining import HIDDEN, LR, STEPS, Retrained, digit_batches
-from lora_teach.measure.tuning import contender
-from lora_teach.training import NonFiniteLoss, training_steps
-from lora_teach.utils.threads import one_thread
+from lora_teach.measure.retraining import HIDDEN, LR, STEPS, Retrained, train_digits
+from lora_teach.measure.tuning import trainable_copy
 
 EPS = 1e-8  # Adam's own: added to the root of the mean squared gradient, so it must be small beside it
 
 
-def train_knobs(
+def train_separate_rates(
     split, rank=8, *, factor=1.0, size_A=1.0, lr_A=LR, lr_B=LR, eps_A=EPS, eps_B=EPS, steps=STEPS, seed=0, base=None
 ) -> Retrained:
-    """Retrain DigitNet with LoRA on its two hidden layers, as `retrain` does, with a knob for each of the four.
+    """Retrain DigitNet with LoRA on its two hidden layers, as `retrain` does, with each of the four numbers given.
 
     Args:
         split: A `lora_teach.datasets.digits.Digits`.
@@ -39,7 +36,7 @@ def train_knobs(
         seed: Decides A's start and the batches.
         base: A DigitNet, which stays as it is; None loads the one for upright digits.
     """
-    model = contender(base or load_digit_net(), rank, seed, alpha=factor, scaling="alpha", target_modules=HIDDEN)
+    model = trainable_copy(base or load_digit_net(), rank, seed, alpha=factor, scaling="alpha", target_modules=HIDDEN)
     layers = list(model.lora_layers.values())
     with torch.no_grad():
         for layer in layers:
@@ -49,18 +46,10 @@ def train_knobs(
         {"params": [layer.lora_B for layer in layers], "lr": lr_B, "eps": eps_B},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
-    losses, blew_up = [], False
-    with one_thread():
-        batches = digit_batches(split, seed=seed)
-        try:
-            for step in training_steps(model, batches, F.cross_entropy, optimizer=optimizer, steps=steps, seed=seed):
-                losses.append(step.loss)
-        except NonFiniteLoss:
-            blew_up = True
-    return Retrained(model, losses, accuracy(model, *split.test), blew_up)
+    return train_digits(model, split, steps=steps, seed=seed, optimizer=optimizer)
 
 
-def turned_after_training(model, split, strengths: Sequence[float]) -> list[float]:
+def accuracy_by_strength(model, split, strengths: Sequence[float]) -> list[float]:
     """Return the accuracy on test digits with the one active adapter at each strength; it is as found afterwards."""
     found = model.active_adapters
     (name,) = found
@@ -86,12 +75,15 @@ def two_lives_of_alpha(split, multiples: Sequence[float], rank=8, **options) -> 
         split: A `lora_teach.datasets.digits.Digits`.
         multiples: Of the factor 1.
         rank: 1 to 64.
-        **options: The other options of `train_knobs`, such as ``seed``.
+        **options: The other options of `train_separate_rates`, such as ``seed``.
     """
     base, lr = load_digit_net(), options.pop("lr_B", LR)
-    train = lambda **knobs: train_knobs(split, rank, base=base, **({"lr_B": lr} | knobs), **options)  # noqa: E731
+
+    def train(**changed):
+        return train_separate_rates(split, rank, base=base, **({"lr_B": lr} | changed), **options)
+
     return {
-        "used": turned_after_training(train().model, split, multiples),
+        "used": accuracy_by_strength(train().model, split, multiples),
         "trained": [train(factor=multiple).accuracy for multiple in multiples],
         "rate of B": [train(lr_B=lr * multiple, eps_B=EPS / multiple).accuracy for multiple in multiples],
     }

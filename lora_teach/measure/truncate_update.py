@@ -19,7 +19,7 @@ from torch import nn
 from lora_teach.bases import evaluate
 from lora_teach.datasets import names
 from lora_teach.measure.spectrum import truncate
-from lora_teach.measure.tuning import contender, tune_best
+from lora_teach.measure.tuning import trainable_copy, tune_best
 
 
 def block_matrices(model):
@@ -84,13 +84,13 @@ def cut_or_train(base, language, ranks, learning_rates, seeds, **options):
     """
     held_out = names.load(language).test
     _, whole = tune_best(
-        lambda seed: train_matrices_only(contender(base)), language, learning_rates["full"], seeds, **options
+        lambda seed: train_matrices_only(trainable_copy(base)), language, learning_rates["full"], seeds, **options
     )
     by_seed = [cut_lines(base, tuned, ranks, held_out) | {"trained": []} for _, tuned in whole]
     chosen = {"full": whole[0][0].lr}
     for rank in ranks:
         _, trained = tune_best(
-            lambda seed, rank=rank: contender(base, rank, seed), language, learning_rates["LoRA"], seeds, **options
+            lambda seed, rank=rank: trainable_copy(base, rank, seed), language, learning_rates["LoRA"], seeds, **options
         )
         chosen[str(rank)] = trained[0][0].lr
         for lines, (_, model) in zip(by_seed, trained, strict=True):

@@ -1,4 +1,4 @@
-"""Fine-tune NameGPT on one language the fair way: how long to train is decided on validation names, not by habit.
+"""Compare fine-tunings fairly: learning rate and number of steps are chosen on validation names, not by habit.
 
 A fixed number of steps flatters LoRA on small data, because full fine-tuning overfits sooner.
 """
@@ -13,6 +13,8 @@ from lora_teach.datasets import names
 from lora_teach.model import LoRAModel
 from lora_teach.training import training_steps
 
+FULL = None  # in the place of a rank: full fine-tuning
+
 
 @dataclass
 class Tuned:
@@ -26,7 +28,17 @@ class Tuned:
     best_validation: float = float("inf")
 
 
-def contender(base, rank=None, seed=0, **options):
+def label(rank):
+    """Return what a contender is called: "LoRA r=4" or "full"."""
+    return "full" if rank is FULL else f"LoRA r={rank}"
+
+
+def count_trainable(model):
+    """Return how many numbers training would move."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def trainable_copy(base, rank=None, seed=0, **options):
     """Return a copy of ``base`` that is ready to be trained; ``base`` itself is not touched.
 
     Args:
@@ -52,7 +64,7 @@ def tune(model, language, *, lr, steps=400, check_every=20, patience=None, batch
     """Train ``model`` in place on a language's training names and leave it at its best checkpoint.
 
     Args:
-        model: From ``contender``.
+        model: From ``trainable_copy``.
         language: One of ``names.languages()``.
         lr: Learning rate of AdamW, constant.
         steps: Updates; ``check_every`` of them lie between two looks at the validation names.
@@ -92,11 +104,50 @@ def tune(model, language, *, lr, steps=400, check_every=20, patience=None, batch
     return run
 
 
+def next_rate(tried, rates, start=None):
+    """Return the learning rate to try next, or None when the search has ended.
+
+    Args:
+        tried: ``{learning rate: validation loss}`` so far.
+        rates: The grid, rising; the search ends at its ends.
+        start: Where a search begins that goes on outwards until the best rate has been tried between both its
+            neighbours; None tries the whole grid.
+
+    >>> next_rate({0.001: 2.0}, (0.001, 0.003, 0.01))
+    0.003
+    >>> next_rate({0.003: 2.0, 0.01: 2.1}, (0.001, 0.003, 0.01, 0.03), start=0.003)
+    0.001
+    >>> next_rate({0.003: 2.0, 0.01: 2.1, 0.001: 2.2}, (0.001, 0.003, 0.01, 0.03), start=0.003) is None
+    True
+    """
+    if start is None:
+        near = rates
+    elif not tried:
+        near = [start]
+    else:
+        at = list(rates).index(min(tried, key=tried.get))
+        near = [rates[place] for place in (at + 1, at - 1) if 0 <= place < len(rates)]
+    return next((rate for rate in near if rate not in tried), None)
+
+
+def best_learning_rate(validation_loss, rates, start=None):
+    """Try learning rates and return the one with the lowest loss, and ``{learning rate: loss}`` of all that were tried.
+
+    Args:
+        validation_loss: Called with a learning rate; trains, and returns the loss on validation data.
+        rates: As for `next_rate`, and so is ``start``.
+    """
+    tried = {}
+    while (lr := next_rate(tried, rates, start)) is not None:
+        tried[lr] = validation_loss(lr)
+    return min(tried, key=tried.get), tried
+
+
 def tune_best(make, language, learning_rates, seeds, *, patience=None, **options):
     """Find the learning rate that suits best, then tune with it once a seed.
 
     Args:
-        make: ``make(seed)`` gives a fresh model that is ready to be trained, such as ``contender``'s.
+        make: ``make(seed)`` gives a fresh model that is ready to be trained, such as ``trainable_copy``'s.
         language: As for ``tune``.
         learning_rates: Each is tried with the first seed; the one with the lowest validation loss is taken.
         seeds: One run each, of full length, so that the curves show what comes after the best checkpoint too.
@@ -104,11 +155,14 @@ def tune_best(make, language, learning_rates, seeds, *, patience=None, **options
         **options: The other options of ``tune``.
 
     Returns:
-        ``(tried, tuned)``: ``{learning rate: its Tuned}`` of the trials, and ``[(Tuned, model), …]``, one a seed.
+        ``(tried, tuned)``: ``{learning rate: validation loss}`` of the trials, and ``[(Tuned, model), …]``, one a seed.
     """
-    options["language"] = language
-    tried = {lr: tune(make(seeds[0]), lr=lr, seed=seeds[0], patience=patience, **options) for lr in learning_rates}
-    best = min(tried, key=lambda lr: tried[lr].best_validation)
+
+    def trial(lr):
+        run = tune(make(seeds[0]), language, lr=lr, seed=seeds[0], patience=patience, **options)
+        return run.best_validation
+
+    best, tried = best_learning_rate(trial, learning_rates)
     models = [make(seed) for seed in seeds]
-    tuned = [(tune(model, lr=best, seed=seed, **options), model) for seed, model in zip(seeds, models, strict=True)]
-    return tried, tuned
+    runs = [tune(model, language, lr=best, seed=seed, **options) for seed, model in zip(seeds, models, strict=True)]
+    return tried, list(zip(runs, models, strict=True))

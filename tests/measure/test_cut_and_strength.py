@@ -14,7 +14,7 @@ from lora_teach.measure.truncate_update import (
     train_matrices_only,
     truncate_update,
 )
-from lora_teach.measure.tuning import contender, tune
+from lora_teach.measure.tuning import trainable_copy, tune
 
 QUICK = {"steps": 8, "check_every": 4, "batch_size": 16}
 
@@ -26,7 +26,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def tuned(base):
-    model = train_matrices_only(contender(base))
+    model = train_matrices_only(trainable_copy(base))
     tune(model, "Zulu", lr=1e-3, **QUICK)
     return model
 
@@ -38,7 +38,7 @@ def rank(matrix):
 def test_only_the_matrices_that_lora_adapts_train(base, tuned):
     matrices = block_matrices(base)
     assert len(matrices) == 18
-    assert set(matrices) == {f"{path}.weight" for path in contender(base, 1).lora_layers}
+    assert set(matrices) == {f"{path}.weight" for path in trainable_copy(base, 1).lora_layers}
     changed = {name for name, value in tuned.named_parameters() if not torch.equal(value, base.get_parameter(name))}
     assert changed == set(matrices)
 
@@ -92,7 +92,7 @@ def test_the_scaled_update_passes_through_both_models(base, tuned):
 def test_the_path_begins_at_the_base_and_passes_the_trained_model(base, tuned):
     new, old = names.load("Zulu").test, names.load("English").test[:200]
     start = (evaluate(base, new), evaluate(base, old))
-    lora = contender(base, 2)
+    lora = trainable_copy(base, 2)
     tune(lora, "Zulu", lr=1e-2, **QUICK)
     end = (evaluate(lora, new), evaluate(lora, old))
     path = strength_path(lora, [0.0, 1.0], new, old)

@@ -5,7 +5,7 @@ import pytest
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.results import load_result
-from lora_teach.measure.tuning import contender
+from lora_teach.measure.tuning import trainable_copy
 from lora_teach.pictures.forgetting.equal_learning import (
     Band,
     apart,
@@ -65,7 +65,7 @@ def test_a_run_without_strength_1_is_refused(base):
 
 
 def test_contenders_have_the_races_alpha_and_rslora_the_root_of_the_rank(base):
-    factors = {name: [layer.scaling for layer in contender(base, **options).lora_layers.values()]
+    factors = {name: [layer.scaling for layer in trainable_copy(base, **options).lora_layers.values()]
                for name, options in CONTENDERS.items() if name != "full"}  # fmt: skip
     assert {name: set(found) for name, found in factors.items()} == {
         "LoRA r=1": {1.0}, "LoRA r=4": {1.0}, "LoRA r=16": {1.0}, "LoRA r=64": {1.0},

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
-from lora_teach.measure.retraining import CHANCE, HIDDEN, digit_batches, retrain
-from lora_teach.measure.tuning import contender
+from lora_teach.measure.retraining import CHANCE, HIDDEN, Retrained, digit_batches, retrain
+from lora_teach.measure.tuning import trainable_copy
 from lora_teach.training import train
 from lora_teach.utils.threads import one_thread
 
@@ -15,7 +15,7 @@ TURNED = digits.rotated(30)
 
 
 def test_it_is_the_librarys_own_training_and_repeats_to_the_last_bit():
-    model = contender(load_digit_net(), 4, seed=3, target_modules=HIDDEN, alpha=8)
+    model = trainable_copy(load_digit_net(), 4, seed=3, target_modules=HIDDEN, alpha=8)
     with one_thread():
         history = train(
             model, digit_batches(TURNED, seed=3), F.cross_entropy, lr=0.02, steps=12, seed=3, progress=False
@@ -43,6 +43,12 @@ def test_the_base_given_and_the_callers_random_numbers_and_threads_stay_as_they_
     assert all(torch.equal(value, before[name]) for name, value in base.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+
+
+def test_the_final_loss_is_the_mean_of_the_last_20_steps():
+    losses = [float(step**2) for step in range(30)]
+    assert Retrained(None, losses, 0.5, False).final_loss == sum(losses[10:]) / 20
+    assert Retrained(None, losses, 0.5, True).final_loss == float("inf")
 
 
 def test_a_run_that_blows_up_says_so():

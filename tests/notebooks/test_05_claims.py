@@ -14,7 +14,7 @@ from lora_teach.datasets import digits
 from lora_teach.exercises import check_learnable_scaling, check_same_factor
 from lora_teach.measure.results import load_result
 from lora_teach.measure.retraining import retrain
-from lora_teach.measure.separate_rates import train_knobs
+from lora_teach.measure.separate_rates import train_separate_rates
 from lora_teach.pictures.angle.numbers import FULL_LR
 from lora_teach.pictures.ranks.numbers import gain_lines
 from lora_teach.pictures.valleys.numbers import measure_valleys
@@ -79,7 +79,7 @@ def test_with_a_constant_the_best_rate_falls_by_five_to_ten_from_rank_1_to_64_wh
 
 
 def test_left_alone_adams_eps_makes_a_difference_of_a_hundredth_or_so():
-    plain, other = train_knobs(TURNED), train_knobs(TURNED, lr_B=0.04, factor=0.25)
+    plain, other = train_separate_rates(TURNED), train_separate_rates(TURNED, lr_B=0.04, factor=0.25)
     apart = max(abs(a - b) for a, b in zip(plain.loss, other.loss, strict=True))
     assert 1e-3 < apart < 0.1
 

@@ -12,7 +12,7 @@ from lora_teach.exercises import check_effective_rank, check_phi
 from lora_teach.measure import intruder_dimensions
 from lora_teach.measure.learned import Shrinker, matched_strength, matrices, updates
 from lora_teach.measure.results import load_result
-from lora_teach.measure.tuning import contender, tune
+from lora_teach.measure.tuning import trainable_copy, tune
 from lora_teach.pictures.forgetting.equal_learning import WAYS, verdicts
 from lora_teach.pictures.forgetting.paper_claims import forgetting_claims, learned_claims
 from lora_teach.pictures.forgetting.view import Forgetting
@@ -119,7 +119,7 @@ def test_at_rank_64_and_in_full_fine_tuning_shrinking_gives_nothing_back(zulu):
 
 def test_size_for_size_full_fine_tuning_brings_in_more_intruders_with_another_seed_too():
     base = load_name_gpt()
-    full, lora = contender(base, seed=1), contender(base, 8, seed=1)
+    full, lora = trainable_copy(base, seed=1), trainable_copy(base, 8, seed=1)
     tune(full, "Zulu", lr=1e-3, steps=60, seed=1)
     tune(lora, "Zulu", lr=3e-3, steps=80, seed=1)
     before, wide, low = matrices(base), updates(base, full), updates(base, lora)

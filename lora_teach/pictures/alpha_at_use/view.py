@@ -3,14 +3,10 @@
 What is drawn comes from `lora_teach.measure.separate_rates.two_lives_of_alpha`.
 """
 
-from collections.abc import Mapping, Sequence
-
-from matplotlib.figure import Figure
-
-from lora_teach.plots.style import COLOURS, figure, legend, line, panels, styled
+from lora_teach.plots.style import COLOURS, figure, legend, line, log2_axis, panels, styled
 
 
-def spoken(multiple: float) -> str:
+def spoken(multiple):
     """Return "×1/4" for 0.25 and "×4" for 4.
 
     >>> spoken(0.25), spoken(4.0)
@@ -20,7 +16,7 @@ def spoken(multiple: float) -> str:
 
 
 @styled
-def draw(lines: Mapping, multiples: Sequence[float], base: float) -> Figure:
+def draw_alpha_at_use(lines, multiples, base):
     """Make the picture.
 
     Args:
@@ -39,8 +35,7 @@ def draw(lines: Mapping, multiples: Sequence[float], base: float) -> Figure:
         "the base", (1, base), xycoords=("axes fraction", "data"), xytext=(-4, -4), textcoords="offset points",
         ha="right", va="top", size=9, color=COLOURS["base"],
     )  # fmt: skip
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(multiples, [spoken(multiple) for multiple in multiples], minor=False)
+    log2_axis(axes, multiples, [spoken(multiple) for multiple in multiples])
     axes.set(xlabel="multiplied by", ylabel="test digits read right", ylim=(-0.02, 1.02))
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     legend(axes, loc="upper right", bbox_to_anchor=(1.0, 0.88), title="what is multiplied", title_fontsize=9)

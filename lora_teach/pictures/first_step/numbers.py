@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from lora_teach.bases import load_digit_net
 from lora_teach.layer import SCALINGS
 from lora_teach.measure.retraining import HIDDEN, digit_batches
-from lora_teach.measure.tuning import contender
+from lora_teach.measure.tuning import trainable_copy
 from lora_teach.utils.threads import one_thread
 from lora_teach.utils.validation import check_choice
 
@@ -65,7 +65,7 @@ def first_drop(split, rank, scaling="alpha/r", *, alpha=1.0, optimizer="Adam", l
     """
     make = OPTIMIZERS[check_choice("optimizer", optimizer, OPTIMIZERS)]
     options = {"alpha": alpha, "scaling": scaling, "target_modules": HIDDEN}
-    model = contender(base or load_digit_net(), rank, seed, **options).double()
+    model = trainable_copy(base or load_digit_net(), rank, seed, **options).double()
     ((x, y),) = digit_batches(split, batches=1, batch_size=BATCH_SIZE)
     x = x.double()  # (batch, 64)
     with one_thread():

@@ -3,12 +3,10 @@
 What is drawn comes from `lora_teach.pictures.first_step.numbers`.
 """
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
-from matplotlib.figure import Figure
 
-from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
+from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, log2_axis, panels, styled
+from lora_teach.utils.validation import check_guess
 
 RULES = {  # rule -> role, what it is called
     "alpha": ("third", "α, a constant"),
@@ -22,7 +20,7 @@ POWERS = {  # what the first order says: drop ∝ rank^power
 SAID = {1: "∝ r", 0.5: "∝ √r", 0: "level", -1: "∝ 1/r"}
 
 
-def said(lines: Mapping) -> str:
+def said(lines):
     """Return how many times the first rank's drop the last rank's is, rule by rule, in words.
 
     >>> said({"alpha/r": [2.0, 2.0], "alpha/sqrt(r)": [2.0, 6.0], "alpha": [2.0, 18.0]})
@@ -33,7 +31,7 @@ def said(lines: Mapping) -> str:
 
 
 @styled
-def draw(drops: Mapping, ranks: Sequence[int], guess: float | None = None) -> Figure:
+def draw_first_steps(drops, ranks, guess=None):
     """Make the picture: one panel an optimiser, both axes logarithmic, so that a power of the rank is a straight line.
 
     Args:
@@ -41,19 +39,19 @@ def draw(drops: Mapping, ranks: Sequence[int], guess: float | None = None) -> Fi
         ranks: The ranks.
         guess: The learner's guess for Adam and α/√r: how many times the first rank's drop the last rank's is.
     """
+    guess = check_guess(guess, 2**-10, 2**20, "a factor")
     fig = figure(9.2, 3.9)
     axes = panels(fig, columns=len(drops), squeeze=False)[0]
     for ax, (optimizer, lines) in zip(axes, drops.items(), strict=True):
         for rule, (role, label) in RULES.items():
             _reference(ax, ranks, lines[rule], POWERS[optimizer][rule])
             ax.plot(ranks, lines[rule], **line(role, linestyle="", label=label))
-        ax.set_xscale("log", base=2)
+        log2_axis(ax, ranks)
         ax.set_yscale("log")
-        ax.set_xticks(ranks, [str(rank) for rank in ranks], minor=False)
         ax.set_xlim(ranks[0] * 0.8, ranks[-1] * 2.7)
         ax.set(xlabel="rank r", title=f"One step of {optimizer}")
     axes[0].set_ylabel("loss before − loss after (nats a digit)")
-    if guess is not None and guess > 0:
+    if guess is not None:
         first = drops["Adam"]["alpha/sqrt(r)"][0]
         diamond(axes[0], ranks[-1], guess * first, "your guess for α/√r")
         low, high = axes[0].get_ylim()
@@ -62,7 +60,7 @@ def draw(drops: Mapping, ranks: Sequence[int], guess: float | None = None) -> Fi
     return fig
 
 
-def _reference(axes, ranks, drops, power) -> None:
+def _reference(axes, ranks, drops, power):
     """Draw the straight line of this slope through the middle of the points, and say at its end what it means."""
     x, y = np.log(np.asarray(ranks, float)), np.log(np.asarray(drops, float))
     through = np.exp(y.mean() + power * (x - x.mean()))

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.measure.race import FULL
 from lora_teach.measure.strength import strength_path
-from lora_teach.measure.tuning import contender, tune
+from lora_teach.measure.tuning import FULL, trainable_copy, tune
 from lora_teach.utils.threads import one_thread
 
-CONTENDERS = {  # what `contender` takes; alpha is the rank, as in the Race, so LoRA's factor is 1 and rsLoRA's √r
+CONTENDERS = {  # what `trainable_copy` takes; alpha is the rank, as in the Race, so LoRA's factor is 1 and rsLoRA's √r
     "LoRA r=1": {"rank": 1},
     "LoRA r=4": {"rank": 4},
     "LoRA r=16": {"rank": 16},
@@ -37,7 +36,7 @@ def forgetting_run(
     Args:
         base: A NameGPT, which stays as it is.
         language: The language that is new to it.
-        options: Those of `contender` without the seed, such as an entry of CONTENDERS.
+        options: Those of `trainable_copy` without the seed, such as an entry of CONTENDERS.
         lr: Learning rate of AdamW.
         seed: Decides LoRA's start and the batches.
         strengths: Factors of the finished update; 1 must be among them.
@@ -63,7 +62,7 @@ def forgetting_run(
             steps.append(step)
             training.append([evaluate(model, new), evaluate(model, old)])
 
-    model = contender(base, seed=seed, **options)
+    model = trainable_copy(base, seed=seed, **options)
     run = tune(model, language, lr=lr, seed=seed, watch=watch, **tuning)
     path = [list(pair) for pair in strength_path(model, strengths, new, old, base)]
     return {

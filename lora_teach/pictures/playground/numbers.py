@@ -14,7 +14,7 @@ from lora_teach.config import LoRAConfig
 from lora_teach.layer import SCALINGS
 from lora_teach.layers.build import sizes
 from lora_teach.measure.counting import layer_parameters
-from lora_teach.measure.tuning import contender
+from lora_teach.measure.tuning import trainable_copy
 from lora_teach.model import LoRAModel
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import choose
@@ -150,7 +150,7 @@ class Run:
         self.trainable, self.total = planned.trainable, planned.total
         self.material = MATERIALS[settings.material]
         options = {"rank": None} if settings.full else _options(settings, self.material)
-        self.model = contender(self.material.base, seed=settings.seed, **options)
+        self.model = trainable_copy(self.material.base, seed=settings.seed, **options)
         self.history, self.score, self.after = History(), None, None
         self._steps = training_steps(
             self.model, self.material.batches(settings.seed), self.material.loss_fn, lr=settings.lr,

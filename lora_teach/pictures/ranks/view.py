@@ -1,22 +1,19 @@
 """What rank buys: for several tasks, how much of full fine-tuning's gain each rank has.
 
-What is drawn comes from ``data/ranks.json`` and ``data/cut_or_train.json``; ``numbers.py`` says what
-a share is.
+What is drawn comes from ``data/ranks.json`` and ``data/cut_or_train.json``; ``numbers.py`` says what a
+share is.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
-from matplotlib.figure import Figure
 
-from lora_teach.plots.style import COLOURS, figure, legend, line, panels, styled
+from lora_teach.plots.style import COLOURS, figure, legend, line, log2_axis, panels, styled
 
 ROLES = ("best", "lora", "other", "third", "fourth")
 MARKERS = {"best": "d"}  # in the style it has none
 
 
 @styled
-def draw(lines: Mapping, advised: tuple = (4, 8)) -> Figure:
+def draw_ranks(lines, advised=(4, 8)):
     """Make the picture.
 
     Args:
@@ -39,8 +36,7 @@ def draw(lines: Mapping, advised: tuple = (4, 8)) -> Figure:
         axes.plot(ranks, seeds.mean(1), **look | {"markersize": 8})
     every = sorted({rank for by_rank in lines.values() for rank in by_rank})
     shown = [rank for rank in every if np.log2(rank) % 1 == 0]
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(shown, [str(rank) for rank in shown], minor=False)
+    log2_axis(axes, shown)
     axes.set(xlabel="rank r", ylabel="share of full fine-tuning's gain", ylim=(min(0, axes.get_ylim()[0]), 1.08))
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     legend(axes, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -1,10 +1,13 @@
-"""Angle trains for real at each new place, never twice at the same, and says what came of it."""
+"""Angle trains for real at each new place, never twice at the same, and draws and says what came of it."""
 
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from data.make_angle import TASKS, task_results
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.live import explore
@@ -12,9 +15,10 @@ from lora_teach.measure.results import load_result
 from lora_teach.measure.retraining import Retrained, retrain
 from lora_teach.measure.spectrum import truncate
 from lora_teach.pictures.angle import numbers as measure
-from lora_teach.pictures.angle.drawing import GHOSTS
-from lora_teach.pictures.angle.numbers import FULL_LR, TASKS, changed, task_results
-from lora_teach.pictures.angle.view import SAMPLES, Angle
+from lora_teach.pictures.angle import view as view_module
+from lora_teach.pictures.angle.numbers import FULL_LR, changed
+from lora_teach.pictures.angle.view import GHOSTS, SAMPLES, Angle, Result, draw_tasks, strip
+from lora_teach.plots.style import settle
 
 BLACK = digits.inverted()
 
@@ -34,8 +38,7 @@ def trained(monkeypatch):
 
 def explorer(guess=None):
     """As in the notebook, without the small multiples."""
-    sliders = {"rank": ([1, 2, 4, 8, 16, 32, 64], 4), "angle": (0, 180, 30, 10)}
-    return explore(Angle(guess), **sliders, alpha=(["2", "8", "32"], "8"), paper=["white", "black"])
+    return explore(Angle(guess), static_figure=None)
 
 
 def ends(line):
@@ -46,7 +49,7 @@ def ends(line):
     ("rank", "angle", "alpha", "paper"), [(1, 30, "8", "white"), (4, 90, "32", "white"), (16, 0, "2", "black")]
 )
 def test_the_sentence_tells_what_training_by_hand_comes_to(rank, angle, alpha, paper):
-    sentence = Angle()(rank=rank, angle=angle, alpha=alpha, paper=paper)
+    sentence = Angle().move(rank=rank, angle=angle, alpha=alpha, paper=paper)
     split = digits.rotated(angle) if paper == "white" else BLACK
     lora, full = retrain(split, rank, alpha=int(alpha)), retrain(split, lr=FULL_LR)
     shares = [lora.accuracy, accuracy(load_digit_net(), *split.test), full.accuracy]
@@ -58,9 +61,9 @@ def test_the_sentence_tells_what_training_by_hand_comes_to(rank, angle, alpha, p
 
 def test_the_picture_shows_the_digits_and_how_they_are_read():
     view = Angle()
-    view(rank=4, angle=30)
+    view.move(rank=4, angle=30)
     x, y = digits.rotated(30).test
-    shown = view.drawn.tiles.get_array()  # (53, 8), one below the other
+    shown = view.tiles.get_array()  # (53, 8), one below the other
     assert shown.shape == (9 * SAMPLES - 1, 8)
     for place in range(SAMPLES):
         assert torch.equal(torch.tensor(shown[9 * place : 9 * place + 8].data).float(), x[place].reshape(8, 8))
@@ -69,8 +72,8 @@ def test_the_picture_shows_the_digits_and_how_they_are_read():
         with torch.no_grad():
             read = model(x[:SAMPLES]).argmax(-1).tolist()
         wrong = [f"{one} ✗" if one != truth else f"{one}" for one, truth in zip(read, y.tolist(), strict=False)]
-        assert [text.get_text() for text in view.drawn.read[who]] == wrong
-    assert [text.get_text() for text in view.drawn.read["truth"]] == [str(one) for one in y[:SAMPLES].tolist()]
+        assert [text.get_text() for text in view.read[who]] == wrong
+    assert [text.get_text() for text in view.read["truth"]] == [str(one) for one in y[:SAMPLES].tolist()]
 
 
 def test_a_new_rank_trains_once_a_new_angle_twice_and_going_back_nothing(trained):
@@ -93,19 +96,19 @@ def test_earlier_moves_stay_as_ghosts_the_newest_six_each_once(trained):
     made = explorer()
     for rank in (1, 2, 8, 16, 32, 64, 32, 1):
         made.move(rank=rank)
-    drawn = made.view.drawn
+    drawn = made.view
     losses = {rank: made.view.run(rank, 8.0, 30, "white", 200) for rank in (32, 64, 16, 8, 2, 4)}
     assert ends(drawn.dots["ghost"]) == [[rank, 100 * run.accuracy] for rank, run in losses.items()]
     assert ends(drawn.dots["lora"]) == [[1, 100 * made.view.run(1, 8.0, 30, "white", 200).accuracy]]
     assert len(drawn.ghosts) == GHOSTS == 6 and all(len(ends(curve)) == 3 for curve in drawn.ghosts)
     before = ends(drawn.dots["ghost"])
-    made.view(**made.values)  # drawing the same place again is no move
+    made.view.move(**made.values)  # drawing the same place again is no move
     assert ends(drawn.dots["ghost"]) == before
 
 
 def test_marks_of_other_digits_do_not_stay_beside_these_lines(trained):
     made = explorer()
-    dots, ghosts = made.view.drawn.dots["ghost"], made.view.drawn.ghosts
+    dots, ghosts = made.view.dots["ghost"], made.view.ghosts
     for rank in (1, 8):
         made.move(rank=rank)
     assert [rank for rank, _ in ends(dots)] == [1, 4]
@@ -122,27 +125,27 @@ def test_marks_of_other_digits_do_not_stay_beside_these_lines(trained):
 
 def test_the_small_multiples_train_nothing_and_a_move_does(trained):
     view = Angle()
-    view.twin()
+    view.static_figure()
     assert trained == []
-    view(rank=4, angle=30)
+    view.move(rank=4, angle=30)
     assert trained == [(4, 8.0), (None, None)]
 
 
 def test_the_guess_is_shown_at_30_degrees_and_said_at_rank_1(trained):
     made = explorer(guess=60)
-    mark = made.view.drawn.guess
+    mark = made.view.mark
     assert ends(mark) == [[1, 60]] and mark.get_visible() and "guess" not in made.sentence
     assert made.move(rank=1).endswith("Your guess: 60 %.")
     for away in ({"angle": 40}, {"alpha": "2"}, {"paper": "black"}):
         assert "guess" not in made.move(**away) and not mark.get_visible()
         made.move(angle=30, alpha="8", paper="white")
         assert mark.get_visible()
-    assert explorer().view.drawn.guess is None
+    assert explorer().view.mark is None
 
 
 def test_a_run_that_blew_up_says_so(monkeypatch):
     monkeypatch.setattr(measure, "retrain", lambda *a, **b: Retrained(load_digit_net(), [2.0, 9.0], 0.1, True))
-    assert "30°: it blew up after step 2, and 10 % of the test digits are read right" in Angle()(rank=4, angle=30)
+    assert "30°: it blew up after step 2, and 10 % of the test digits are read right" in Angle().move(rank=4, angle=30)
 
 
 def test_black_paper_is_the_inverse_and_other_paper_is_refused():
@@ -161,7 +164,7 @@ def test_full_fine_tuning_trains_at_a_learning_rate_that_suits_it(task):
 
 def test_the_small_multiples_carry_the_lesson():
     view = Angle()
-    said = view.twin().sentence
+    said = view.static_figure().sentence
     listed = [[int(share) for share in part.split(", ")] for part in re.findall(r"((?:\d+, )+\d+) %", said)]
     turned, quarter, black, longer = listed
     for angle, (base, one, four, _, full) in ((30, turned), (90, quarter)):
@@ -226,3 +229,89 @@ def test_the_exact_cure_of_black_paper_has_full_rank_and_rank_8_of_it_is_enough(
         read[rank] = accuracy(base, *BLACK.test)
     assert read[64] == accuracy(load_digit_net(), *digits.upright().test)
     assert read[4] < 0.3 < 0.88 < read[8]
+
+
+TILES = np.arange(3 * 64).reshape(3, 8, 8) / 192
+READ = {"truth": [3, 7, 8], "base": [3, 1, 8], "LoRA": [3, 7, 0], "full": [3, 7, 8]}
+
+
+def shown(monkeypatch, earlier=(), loss=20):
+    """The view after moves to ranks ``earlier`` and then 2, with made-up digits and runs; α and angle as guessed."""
+    runs = {1: ([4.0] * 20, 0.25), 2: ([2.0] * loss, 0.9), 4: ([3.0] * 20, 0.5), None: ([1.0] * loss, 0.95)}
+    monkeypatch.setattr(view_module, "SAMPLES", 3)
+    view = Angle()
+    split = SimpleNamespace(test=(torch.tensor(TILES).reshape(3, 64), torch.tensor(READ["truth"])))
+    view.task = lambda angle, paper: (split, 0.4, READ["base"])
+    view.run = lambda rank, *place: Result(*runs[rank], READ["full" if rank is None else "LoRA"], 1, False)
+    for rank in (*earlier, 2):
+        view.move(rank=rank, angle=30)
+    return view
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_the_digits_lie_side_by_side_or_below_each_other_unturned(down):
+    laid = strip(TILES, down)
+    assert laid.shape == ((26, 8) if down else (8, 26))
+    for place, tile in enumerate(TILES):
+        part = slice(9 * place, 9 * place + 8)
+        assert np.array_equal(laid[part] if down else laid[:, part], tile)
+    assert np.isnan(laid).sum() == 2 * 8
+
+
+def test_a_misread_digit_has_another_colour_and_a_cross(monkeypatch):
+    drawn = shown(monkeypatch)
+    texts = {who: [text.get_text() for text in row] for who, row in drawn.read.items()}
+    assert texts == {"truth": ["3", "7", "8"], "base": ["3", "1 ✗", "8"], "LoRA": ["3", "7", "0 ✗"], "full": [*"378"]}
+    assert drawn.read["base"][1].get_color() != drawn.read["base"][0].get_color()
+
+
+def test_curves_levels_and_dots_stand_at_their_numbers(monkeypatch):
+    drawn = shown(monkeypatch, earlier=[1, 4])
+    assert ends(drawn.dots["lora"]) == [[2, 90]] and ends(drawn.dots["ghost"]) == [[4, 50], [1, 25]]
+    assert [level.get_ydata()[0] for level in drawn.levels.values()] == pytest.approx([95, 40])
+    assert ends(drawn.curves["lora"])[-1] == [20, 2] and ends(drawn.curves["full"])[0] == [1, 1]
+    assert [len(ends(curve)) for curve in drawn.ghosts] == [20, 20, 0, 0, 0, 0]
+    drawn = shown(monkeypatch, loss=0)
+    assert not any(map(ends, [*drawn.ghosts, drawn.dots["ghost"], drawn.curves["lora"]]))
+
+
+def test_full_fine_tuning_and_lora_differ_by_more_than_colour():
+    drawn = Angle()
+    assert drawn.curves["full"].get_linestyle() != drawn.curves["lora"].get_linestyle()
+    labels = [text.get_text() for text in drawn.picture.figure.legends[0].get_texts()]
+    assert labels == ["LoRA now", "full fine-tuning", "earlier moves", "before"]
+
+
+@pytest.mark.parametrize(("guess", "error"), [("60", TypeError), (float("nan"), ValueError), (101, ValueError)])
+def test_another_guess_is_refused_with_a_cure(guess, error):
+    with pytest.raises(error, match="Give a percentage from 0 to 100, or None"):
+        Angle(guess)
+
+
+def test_the_small_multiples_fill_the_last_run_and_leave_shorter_ones_hollow():
+    losses = {one: [1.0] * 40 for one in (1, 2, 4, None)}
+    accuracies = {1: [0.1, 0.3], 2: [0.2, 0.4], 4: [0.6, 0.9], None: [0.8, 0.95]}
+    tasks = {"first": (TILES, 0.05, losses, {one: shares[-1:] for one, shares in accuracies.items()})}
+    tasks["second"] = TILES, 0.05, losses, accuracies
+    made = draw_tasks(tasks, [1, 2, 4], guess=60, block=5)
+    settle(made)
+    assert [x for x, _ in ends(made.axes[2].lines[0])][:3] == [2.5, 7.5, 12.5]  # the middles of the blocks
+    first, second = made.axes[4], made.axes[5]
+    marks = [(ends(line)[0], line.get_fillstyle()) for line in second.lines if len(line.get_xdata()) == 1]
+    assert marks == [([0, 5], "full")] + [
+        ([place, pytest.approx(100 * share)], fill)
+        for place, one in enumerate(accuracies, start=1)
+        for share, fill in zip(accuracies[one], ("none", "full"), strict=True)
+    ]
+    numbers = [text.get_text() for text in second.texts]
+    assert numbers[:5] == ["5 %", "30 %", "40 %", "90 %", "95 %"] and numbers[-1].startswith("hollow")
+    assert [text.get_text() for text in first.texts][-1] == "your guess"
+    assert made.axes[3].get_xlim() == (0, 200)
+    assert [axes.get_ylabel() for axes in made.axes[2:4]] == ["loss (nats a digit)", ""]
+
+
+@pytest.mark.parametrize(("guess", "side"), [(20, "bottom"), (95, "top")])
+def test_the_share_that_was_guessed_is_written_on_the_side_away_from_the_guess(guess, side):
+    accuracies = {1: [0.9], 2: [0.9], 4: [0.9], None: [0.9]}
+    made = draw_tasks({"only": (TILES, 0.05, {one: [1.0] for one in accuracies}, accuracies)}, [1, 2, 4], guess)
+    assert [text.get_va() for text in made.axes[2].texts if text.get_text() == "90 %"] == [side, "top", "top", "top"]
