@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from lora_teach.pictures.morph.drawing import Written
+from lora_teach.pictures.playground.samples import Samples
 from lora_teach.plots import COLOURS, Picture, figure
-from lora_teach.plots.name_tiles import Samples
+from lora_teach.plots.name_tiles import Written
 
 PIXELS = np.linspace(0, 1, 8 * 64).reshape(8, 64)
 TRUTH = [0, 1, 2, 3, 4, 5, 6, 7]

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import blended_transform_factory
 
+from lora_teach.pictures.playground.samples import Samples
 from lora_teach.plots.loss_curve import smoothed
-from lora_teach.plots.name_tiles import Samples
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, CYCLE, figure, legend, line, panels, styled
 

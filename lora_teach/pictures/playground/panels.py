@@ -5,11 +5,11 @@ from functools import lru_cache
 
 from lora_teach.measure import numerical_rank, spectrum
 from lora_teach.measure.judging import Jury
-from lora_teach.pictures.morph.drawing import Written
 from lora_teach.pictures.playground import drawing as plots
 from lora_teach.pictures.playground.material import MATERIALS, DigitMaterial, Material
 from lora_teach.pictures.playground.numbers import Plan, Run, Settings
 from lora_teach.pictures.playground.words import next_run
+from lora_teach.plots.name_tiles import Written
 from lora_teach.utils.threads import one_thread
 
 
