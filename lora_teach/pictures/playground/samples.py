@@ -14,14 +14,7 @@ WRONG, RIGHT = "✗", "✓"  # beside the colour and the frame
 
 
 class Samples:
-    """Two halves, before and after; each shows names or digits, whichever came last.
-
-    Args:
-        figure: A Figure or SubFigure of its own.
-
-    Attributes:
-        moving: The artists that move.
-    """
+    """Two halves of a figure, before and after; each shows names or digits, whichever came last."""
 
     @styled
     def __init__(self, figure) -> None:
@@ -42,14 +35,7 @@ class Samples:
         return self._key(language)
 
     def digits(self, pixels, truth: Sequence[int], before: Sequence[int], after: Sequence[int]) -> bool:
-        """Show eight digits with what is read in each, none without any, and tell whether the background changed.
-
-        Args:
-            pixels: ``(8, 64)``, from 0 (paper) to 1 (ink).
-            truth: What they are.
-            before: What the base reads.
-            after: What the trained model reads.
-        """
+        """Show digits (8, 64), ink from 0 to 1, with what is read in each; tell whether the background changed."""
         for half, read in zip(self._halves, (before, after), strict=True):
             half.digits(pixels, truth, read)
         return self._key("")
