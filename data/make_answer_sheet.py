@@ -18,6 +18,7 @@ import torch
 from lora_teach import LoRAModel
 from lora_teach.bases.registry import load_base
 from lora_teach.datasets import appointments, chats
+from lora_teach.measure.counting import lora_parameters
 from lora_teach.measure.results import write_result
 from lora_teach.pictures.answer_sheet import numbers as sheets
 
@@ -27,11 +28,21 @@ SETTINGS = {
     "sentences": 24, "rank": 8, "alpha": 16, "lr": 1e-3, "batch_size": 6, "steps": [0, 5, 10, 20, 40, 60],
     "capitals_steps": [20, 60], "layers_steps": [20, 40], "most_tokens": 64, "targets": SETS,
 }  # fmt: skip
+RULES = (
+    'Answer with a JSON object on one line and nothing else. Its keys are "who" (the full name), "where" (the city) '
+    'and "when" (the weekday as a number, Monday 1 to Sunday 7), in this order.\n'
+)
+FORM = (
+    'Fill in this form from the sentence: {"who": "FULL NAME", "where": "CITY", "when": NUMBER}\n'
+    "NUMBER is 1 for Monday, 2 for Tuesday, 3 for Wednesday, 4 for Thursday, 5 for Friday, 6 for Saturday, 7 for "
+    "Sunday.\n"
+    "Answer with the filled-in form alone.\n"
+)
 SEEDS = {"runs": (0, 1, 2), "capitals": (0,), "layers": (0, 1)}
 PROMPTS = {
     "bare": sheets.bare,
-    "instructions": sheets.with_instructions(sheets.RULES),
-    "a form": sheets.with_instructions(sheets.FORM),
+    "instructions": sheets.with_instructions(RULES),
+    "a form": sheets.with_instructions(FORM),
     "four examples": sheets.with_examples(4),
     "seven examples": sheets.with_examples(7),
 }
@@ -50,10 +61,17 @@ def prompted(base, exam, name):
     return kept(sheet) | {"tokens": len(chats.prompt_ids(conversation, base.tokenizer)), "prompt": conversation}
 
 
+def equal_ranks(model, sets, parameters):
+    """Return for each set of target modules the rank that buys the nearest number of parameters to ``parameters``."""
+    return {
+        name: max(1, round(parameters / lora_parameters(model, 1, list(targets)))) for name, targets in sets.items()
+    }
+
+
 def trained(base, exam, at, seed, targets="all linear", capitals=False):
     """Train one adapter; return its losses and its sheets, ``{step: sheet}``."""
     goal = lora_count(base, SETS["all linear"], SETTINGS["rank"])
-    rank = sheets.equal_ranks(base.model, SETS, goal)[targets]
+    rank = equal_ranks(base.model, SETS, goal)[targets]
     torch.manual_seed(seed)
     options = {"rank": rank, "alpha": rank * SETTINGS["alpha"] / SETTINGS["rank"], "target_modules": SETS[targets]}
     model, losses, found = LoRAModel(base.model, **options), [], {}

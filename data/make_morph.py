@@ -17,8 +17,7 @@ from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.judging import STRENGTHS, TEMPERATURE, Jury, fingerprint
 from lora_teach.measure.writing import write_names
-from lora_teach.pictures.morph.drawing import draw_columns
-from lora_teach.pictures.morph.view import Morph
+from lora_teach.pictures.morph.view import Morph, draw_columns
 from lora_teach.plots import show
 
 SEED = 1  # other names than the eight on the board
@@ -45,7 +44,7 @@ def animate(view, path):
     """Move the view's slider from ×0 to ×2 and write what is to be seen; it rests at ×0, ×1 and ×2."""
     frames, milliseconds = [], []
     for twentieth in range(41):
-        view("Finnish", twentieth / 20)
+        view.move("Finnish", twentieth / 20)
         frames.append(Image.fromarray(view.picture.pixels()).quantize(32))
         milliseconds.append(1500 if twentieth % 20 == 0 else 100)
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=2, optimize=True)

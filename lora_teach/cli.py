@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lora_teach.bases.registry import KNOWN, load_base
+
 FIRST = Path(__file__).resolve().parents[1] / "notebooks" / "00_start_here.ipynb"
 EXAMPLES = """examples:
   python -m lora_teach train --base smollm2 --data train.jsonl --rank 8 --alpha 16 --lr 1e-3 --steps 60 --out adapter
@@ -56,7 +58,6 @@ def train(options) -> None:
     """Train an adapter on a JSONL file and save it in PEFT's format."""
     from lora_teach import LoRAModel
     from lora_teach import train as train_loop
-    from lora_teach.bases.registry import load_base
 
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())) and not options.overwrite:
         raise BadInput(f"--out {options.out} is there already and not empty. Name another folder, or add --overwrite.")
@@ -89,7 +90,6 @@ def train(options) -> None:
 def generate(options) -> None:
     """Answer a prompt, or every line of a file, with the base alone or with an adapter over it."""
     from lora_teach import LoRAModel
-    from lora_teach.bases.registry import load_base
 
     if (options.prompt is None) == (options.data is None):
         raise BadInput("give either a PROMPT or --data FILE.jsonl")
@@ -119,11 +119,7 @@ def show_xray(options) -> None:
     """Print what is in an adapter, and where it departs from PEFT's format."""
     from lora_teach.peft_format.xray import xray
 
-    base = None
-    if options.base is not None:
-        from lora_teach.bases.registry import load_base
-
-        base = load_base(options.base, _say).model
+    base = None if options.base is None else load_base(options.base, _say).model
     print(xray(options.folder, base))
 
 
@@ -153,8 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--steps", type=_positive(int), default=60)
     training.add_argument("--batch-size", type=_positive(int), default=6)
     training.add_argument("--seed", type=int, default=0)
-    training.add_argument("--checkpoint", type=Path, help="folder in which the run is kept; a killed run goes on")
-    training.add_argument("--overwrite", action="store_true", help="replace an adapter that lies in --out")
+    training.add_argument("--checkpoint", type=Path, help="folder for the run's state; a killed run resumes from it")
+    training.add_argument("--overwrite", action="store_true", help="replace the adapter in --out")
     training.set_defaults(run=train)
 
     writing = commands.add_parser("generate", help="let the model answer, greedily")
@@ -168,13 +164,13 @@ def _parser() -> argparse.ArgumentParser:
 
     looking = commands.add_parser("xray", help="show what is in an adapter, and lint it")
     looking.add_argument("folder", type=Path, metavar="FOLDER")
-    looking.add_argument("--base", help="smollm2, names, or a Hugging Face folder or id, to compare its weights with")
+    looking.add_argument("--base", help=f"{KNOWN}, to compare its weights with")
     looking.set_defaults(run=show_xray)
     return whole
 
 
 def _add_base(parser) -> None:
-    parser.add_argument("--base", default="smollm2", help="smollm2, names, or a Hugging Face folder or id")
+    parser.add_argument("--base", default="smollm2", help=KNOWN)
     parser.add_argument("--device", type=_device, default="", help="cpu, cuda or mps; the fastest there is")
 
 

@@ -10,7 +10,7 @@ def load_language_adapter(model, language, adapter_name=None):
 
     Args:
         model: The NameGPT from ``load_name_gpt``: the adapter is laid over it and is active. Or a LoRAModel around one:
-            the adapter is added to it, asleep until ``set_adapter`` chooses it.
+            the adapter is added to it, inactive until ``set_adapter`` chooses it.
         language: One of ``names.languages()`` but English.
         adapter_name: What the model calls the adapter; None means the language's own name, such as "Finnish".
 

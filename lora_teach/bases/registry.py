@@ -9,22 +9,24 @@ from lora_teach.bases.name_gpt import evaluating, load_name_gpt, name_loss
 from lora_teach.bases.smollm2 import load_smollm2
 from lora_teach.datasets import chats, names
 
-BASES = ("smollm2", "names")
+BASES = {  # name -> its loader, which is given ``say``; another base is one more line
+    "smollm2": lambda say: TextBase(*load_smollm2(say=say)),
+    "names": lambda say: NamesBase(load_name_gpt()),
+}
+KNOWN = f"{', '.join(BASES)}, or a Hugging Face folder or id"  # what ``--base`` takes, in words
 
 
 def load_base(name, say=print):
     """Return a base by name: a `TextBase` or a `NamesBase`.
 
     Args:
-        name: "smollm2", "names", or a folder in Hugging Face's layout, or an id on their hub.
+        name: A key of `BASES`, or a folder in Hugging Face's layout, or an id on their hub.
         say: Takes a line of progress while something is fetched.
 
     Raises:
         OSError, ValueError: From the loader of that base.
     """
-    if name == "names":
-        return NamesBase(load_name_gpt())
-    return TextBase(*(load_smollm2(say=say) if name == "smollm2" else load_language_model(name)))
+    return BASES[name](say) if name in BASES else TextBase(*load_language_model(name))
 
 
 class TextBase:
@@ -74,9 +76,8 @@ class TextBase:
             for start in range(0, len(order), batch_size):
                 chosen = order[start : start + batch_size]
                 batch = chats.pad([(asked[index], asked[index]) for index in chosen], pad, side="left")
-                given = {
-                    key: batch[key].to(self.model.device) for key in ("input_ids", "attention_mask")
-                }  # (batch, seq)
+                device = self.model.device
+                given = {key: batch[key].to(device) for key in ("input_ids", "attention_mask")}  # (batch, seq)
                 with _plain_generation(self.model):
                     tokens = self.model.generate(
                         **given, do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=end
@@ -89,7 +90,7 @@ class TextBase:
 
 @contextmanager
 def _plain_generation(model):
-    """Greedy means greedy: settings for sampling that a model brings would only be warned of."""
+    """Within the block the model's own sampling settings are unset: transformers would warn of them."""
     config, found = model.generation_config, {}
     for option in ("temperature", "top_p", "top_k"):
         found[option] = getattr(config, option, None)

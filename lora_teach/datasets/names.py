@@ -1,6 +1,6 @@
 """Names in several languages: the text that NameGPT is trained on and adapted to.
 
-The names lie in ``data/names/``, one file a language, made by ``data/make_names.py`` from the locales of faker.
+The names are in ``data/names/``, one file a language, made by ``data/make_names.py`` from the locales of faker.
 They are lower-case single words. English is the base's language; the others are what it is adapted to.
 
     >>> finnish = load("Finnish")
@@ -129,16 +129,7 @@ def batches(names, batch_size=32, seed=0):
 
 
 class NameBatches:
-    """What ``batches`` returns: ``encode`` applied to groups of names in a shuffled order.
-
-    Every iteration yields the same batches in the same order, so that two trainings on one object see the same
-    data, whichever ran first.
-
-    Args:
-        names: A list of names.
-        batch_size: Names in a batch; the last one of a pass may be smaller.
-        seed: Decides the order.
-    """
+    """What ``batches`` returns: every iteration yields the same batches in the same order, the last may be smaller."""
 
     def __init__(self, names, batch_size=32, seed=0):
         if batch_size < 1:

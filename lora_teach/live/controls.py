@@ -12,8 +12,9 @@ def control(name: str, spec, label: str | None = None) -> ipywidgets.ValueWidget
     Args:
         name: The view's keyword.
         spec: ``(min, max, value[, step])``: a slider, of integers if all are integers. A list of numbers: a slider
-            over them. A list of texts: buttons. A bool: a checkbox. ``([…], value)``: a list that doesn't start at its
-            first entry. A ready widget is taken as it is.
+            over them. A list of texts: buttons. A dict ``{value: text}``: buttons that say something else than their
+            values. A bool: a checkbox. ``([…], value)``: a list that doesn't start at its first entry. A ready widget
+            is taken as it is.
         label: What stands before it; the name by default, underscores as spaces.
 
     Raises:
@@ -29,14 +30,27 @@ def control(name: str, spec, label: str | None = None) -> ipywidgets.ValueWidget
         return ipywidgets.Checkbox(value=spec, indent=True, **options)
     if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[0], list):
         return _choice(name, spec[0], spec[1], options)
+    if isinstance(spec, dict) and spec:
+        made = _choice(name, list(spec.values()), next(iter(spec.values())), options)
+        made.options = [(text, value) for value, text in spec.items()]
+        return made
     if isinstance(spec, list) and spec:
         return _choice(name, spec, spec[0], options)
     if isinstance(spec, tuple) and len(spec) in (3, 4) and all(_is_number(number) for number in spec):
         return _slider(name, *spec, **options)
     raise TypeError(
         f"{name}={spec!r} is no control: give (min, max, value) or (min, max, value, step), a list of numbers "
-        "or of texts, ([…], value), True or False, or a widget."
+        "or of texts, {value: text}, ([…], value), True or False, or a widget."
     )
+
+
+def set_value(widget: ipywidgets.ValueWidget, value) -> None:
+    """Move a control to ``value``; a slider over numbers gets a place for one that it lacks."""
+    if isinstance(widget, ipywidgets.SelectionSlider):
+        places = [place for _, place in widget.options]
+        if value not in places:
+            widget.options = _labelled(sorted([*places, value]))
+    widget.value = value
 
 
 def positions(widget: ipywidgets.ValueWidget) -> tuple:
@@ -73,12 +87,15 @@ def _slider(name, low, high, value, step=None, **options):
     return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, readout_format=f".{decimals}f", **options)
 
 
+def _labelled(numbers):
+    return [(f"{number:g}" if isinstance(number, float) else str(number), number) for number in numbers]
+
+
 def _choice(name, values, value, options):
     if value not in values:
         raise ValueError(f"{name}: the start value {value!r} is not among {values}.")
     if all(_is_number(entry) for entry in values):
-        labelled = [(f"{entry:g}" if isinstance(entry, float) else str(entry), entry) for entry in values]
-        return ipywidgets.SelectionSlider(options=labelled, value=value, **options)
+        return ipywidgets.SelectionSlider(options=_labelled(values), value=value, **options)
     if not all(isinstance(entry, str) for entry in values):
         raise TypeError(f"{name}: a list is all numbers or all texts, and {values} is mixed.")
     # Not a menu: JupyterLab takes the arrow keys away from one, to move between cells.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_teach.datasets import names
@@ -30,11 +30,8 @@ class Jury:
         self._real = {name for kept in (english, other) for name in (*kept.train, *kept.validation, *kept.test)}
 
     def tastes(self, name: str) -> str:
-        """Return a sign a letter: the judge whom it surprises less, NEITHER if both do worse than a blind guess."""
-        signs = ""
-        for english, other in zip(self.english.letters(name)[:-1], self.other.letters(name)[:-1], strict=True):
-            signs += NEITHER if min(english, other) > CHANCE else ENGLISH if english <= other else OTHER
-        return signs
+        """Return a sign a letter, as `tastes` does: ENGLISH, OTHER or NEITHER."""
+        return tastes(name, {ENGLISH: self.english, OTHER: self.other})
 
     def surprise(self, written: Sequence[str]) -> tuple[float, float]:
         """Return the names' mean surprise in nats a letter, that of the English judge and that of the other."""
@@ -43,6 +40,17 @@ class Jury:
     def is_real(self, name: str) -> bool:
         """Tell whether somebody has this name: it is on the list of one of the two languages."""
         return name in self._real
+
+
+def tastes(name: str, judges: Mapping) -> str:
+    """Return a sign a letter: the key of the judge whom it surprises least, NEITHER if all do worse than a blind guess.
+
+    Args:
+        name: A name in the judges' alphabet.
+        judges: ``{sign: names.Judge}``; signs are single characters, and of equal judges the first is taken.
+    """
+    columns = zip(*(judge.letters(name)[:-1] for judge in judges.values()), strict=True)
+    return "".join(NEITHER if min(column) > CHANCE else list(judges)[column.index(min(column))] for column in columns)
 
 
 @dataclass(frozen=True)

@@ -1,116 +1,109 @@
-"""What a model does before and after, side by side: eight names, or eight digits and what it reads in them."""
+"""Names as rows of tiles, one a letter, coloured by the judge whom the letter pleases."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
-import numpy as np
-from matplotlib.patches import Rectangle
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
-from lora_teach.pictures.morph.drawing import Board, Written, key
-from lora_teach.plots.style import COLOURS, PHOTO, panels, styled
+from lora_teach.plots.style import COLOURS, legend
 
-SHOWN, SIDE, GAP = 8, 8, 3  # digits, their pixels, and pixels between two
-LETTERS = 13  # room for a name; a longer one is cut
-WRONG, RIGHT = "✗", "✓"  # beside the colour and the frame
+# Whom a letter pleases -> tile, edge, letter, weight: dark with white, bright with bold, or blank.
+LOOKS = {
+    "e": (COLOURS["base"], COLOURS["base"], "white", "normal"),
+    "o": (COLOURS["other"], COLOURS["other"], "black", "bold"),
+    "-": ("white", COLOURS["ghost"], COLOURS["base"], "normal"),
+}
+ABOVE = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.3, "columnspacing": 1.2}  # of legends
 
 
-class Samples:
-    """Two halves, before and after; each shows names or digits, whichever came last.
+@dataclass
+class Written:
+    """A name as it is drawn: its letters, a sign for each (a key of LOOKS), and whether somebody has the name."""
+
+    name: str
+    tastes: str
+    real: bool = False
+
+
+class Board:
+    """Names in monospace, a tile for each letter, real names underlined.
+
+    The letters are outlines in one collection: as texts they would take ten times as long to draw.
 
     Args:
-        figure: A Figure or SubFigure of its own.
+        axes: Where; only the names are seen of it.
+        rows: Names in a column.
+        columns: Columns of names beside each other.
+        letters: Room for a name; a longer one is cut, with "…" at its end.
+        size: Of the letters, in points.
+        looks: What each sign stands for, as LOOKS has it; "-" is among them.
 
     Attributes:
-        moving: The artists that move.
+        artists: What moves.
     """
 
-    @styled
-    def __init__(self, figure) -> None:
-        self._halves = [Half(axes) for axes in panels(figure, columns=2, grid=False)]
-        self._language = ""
-        self._key("Icelandic")  # gives it its place in the layout
-        self.moving = [half.moving for half in self._halves]
+    def __init__(self, axes, rows: int, columns: int = 1, letters: int = 16, size: float = 13, looks: dict = LOOKS):
+        self.rows, self.letters, self.size, self._looks = rows, letters, size, looks
+        axes.set(xlim=(0, columns * (letters + 1) - 1), ylim=(rows, 0))
+        axes.axis("off")
+        self._tiles = PolyCollection([], linewidths=0.8, zorder=1)
+        self._lines = LineCollection([], colors=COLOURS["ink"], linewidths=2, zorder=1)
+        self._glyphs = PathCollection([], offsets=[], offset_transform=axes.transData, linewidths=0, zorder=2)
+        self._glyphs.set_transform(Affine2D().scale(axes.figure.dpi / 72))
+        self.artists = [self._tiles, self._lines, self._glyphs]
+        for artist in self.artists:
+            axes.add_collection(artist, autolim=False)
 
-    def titles(self, before: str, after: str) -> None:
-        """Say what the halves are."""
-        for half, text in zip(self._halves, (before, after), strict=True):
-            half.title.set_text(text)
-
-    def names(self, before: Sequence[Written], after: Sequence[Written], language: str) -> bool:
-        """Show names, none without any, and tell whether the background changed."""
-        for half, written in zip(self._halves, (before, after), strict=True):
-            half.names(written)
-        return self._key(language)
-
-    def digits(self, pixels, truth: Sequence[int], before: Sequence[int], after: Sequence[int]) -> bool:
-        """Show eight digits with what is read in each, none without any, and tell whether the background changed.
-
-        Args:
-            pixels: ``(8, 64)``, from 0 (paper) to 1 (ink).
-            truth: What they are.
-            before: What the base reads.
-            after: What the trained model reads.
-        """
-        for half, read in zip(self._halves, (before, after), strict=True):
-            half.digits(pixels, truth, read)
-        return self._key("")
-
-    def _key(self, language: str) -> bool:
-        """Put what the names' tiles mean under the first half."""
-        if language == self._language:
-            return False
-        self._language, axes = language, self._halves[0].axes
-        if language:
-            key(axes, language)
-            axes.get_legend().set_loc("upper left")
-            axes.get_legend().set_bbox_to_anchor((0, 0.02), transform=axes.transAxes)
-        elif axes.get_legend():
-            axes.get_legend().remove()
-        return True
+    def show(self, written: Sequence[Written]) -> None:
+        """Put these names on the board, the first column from top to bottom, then the next."""
+        tiles, looks, glyphs, places, lines = [], [], [], [], []
+        for index, one in enumerate(written):
+            left, top = index // self.rows * (self.letters + 1), index % self.rows
+            cut = len(one.name) > self.letters
+            name = one.name[: self.letters - 1] + "…" if cut else one.name
+            for x, letter, taste in zip(range(left, left + len(name)), name, one.tastes, strict=False):
+                look = self._looks["-" if letter == "…" else taste]
+                tiles.append([(x + a, top + b) for a, b in ((0.05, 0.08), (0.95, 0.08), (0.95, 0.78), (0.05, 0.78))])
+                glyphs.append(_glyph(letter, look[3], self.size))
+                places.append((x + 0.5, top + 0.43))
+                looks.append(look)
+            if one.real:
+                lines.append([(left + 0.05, top + 0.9), (left + len(name) - 0.05, top + 0.9)])
+        faces, edges, inks, _ = zip(*looks, strict=True)
+        self._tiles.set(verts=tiles, facecolors=faces, edgecolors=edges)
+        self._glyphs.set(paths=glyphs, offsets=places, facecolors=inks)
+        self._lines.set_segments(lines)
 
 
-class Half:
-    """One half: a board of names, and over it a row of digits, one of which is seen."""
+def draw_key(axes, handles) -> None:
+    """Put what the tiles mean, `judges_key` or `language_key`, over the right end of these axes."""
+    legend(axes, handles=handles, ncols=len(handles), handlelength=1.2, **ABOVE)
 
-    def __init__(self, axes) -> None:
-        self.axes, self.title = axes, axes.set_title("before")
-        self._board = Board(axes, rows=SHOWN // 2, columns=2, letters=LETTERS, size=10.5)
-        over = axes.inset_axes([0, 0, 1, 1])
-        over.axis("off")
-        wide = SHOWN * (SIDE + GAP) - GAP
-        self._image = over.imshow(np.zeros((SIDE, wide)), cmap=f"{PHOTO}_r", vmin=0, vmax=1, interpolation="nearest")
-        over.set(xlim=(-1.5, wide + 0.5), ylim=(SIDE + 5, -1.5), anchor="NW")
-        lefts = [index * (SIDE + GAP) - 0.5 for index in range(SHOWN)]
-        self._frames = [
-            Rectangle((left - 0.6, -1.1), SIDE + 1.2, SIDE + 1.2, fill=False, linewidth=2, edgecolor=COLOURS["full"])
-            for left in lefts
-        ]
-        for frame in self._frames:
-            over.add_patch(frame)
-        self._read = [over.text(left + SIDE / 2, SIDE + 1.2, "", ha="center", va="top", fontsize=10) for left in lefts]
-        self._names, self._digits = self._board.artists, [self._image, *self._frames, *self._read]
-        self.moving = [self.title, *self._names, *self._digits]
-        self._see([])
 
-    def names(self, written: Sequence[Written]) -> None:
-        """Show these names."""
-        self._see(self._names if written else [])
-        if written:
-            self._board.show(written)
+def judges_key(*judges: str, looks: dict = LOOKS) -> list:
+    """Return the legend's handles: a tile for each judge, in the order of ``looks``, and one for neither."""
+    labels = (*(f"{judge} judge" for judge in judges), "neither")
+    return [
+        Patch(facecolor=face, edgecolor=edge, label=label)
+        for (face, edge, *_), label in zip(looks.values(), labels, strict=True)
+    ]
 
-    def digits(self, pixels, truth: Sequence[int], read: Sequence[int]) -> None:
-        """Show these digits with what is read in them."""
-        self._see(self._digits if len(read) else [])
-        if not len(read):
-            return
-        row = np.zeros((SIDE, SHOWN, SIDE + GAP))
-        row[..., :SIDE] = np.asarray(pixels, dtype=float).reshape(SHOWN, SIDE, SIDE).transpose(1, 0, 2)
-        self._image.set_data(row.reshape(SIDE, -1)[:, :-GAP])
-        for frame, text, is_, says in zip(self._frames, self._read, truth, read, strict=True):
-            wrong = int(is_) != int(says)
-            frame.set_visible(wrong)
-            text.set(text=f"→ {says} {WRONG if wrong else RIGHT}", weight="bold" if wrong else "normal")
-            text.set_color(COLOURS["full" if wrong else "ink"])
 
-    def _see(self, seen) -> None:
-        for artist in (*self._names, *self._digits):
-            artist.set_visible(artist in seen)
+def language_key(language: str | None) -> list:
+    """Return the legend's handles for English and another language, which is left open if None, with real names."""
+    real = Line2D([], [], color=COLOURS["ink"], linewidth=2, label="a real name")
+    return [*judges_key("English", language or "that language's"), real]
+
+
+@lru_cache(maxsize=1000)
+def _glyph(letter: str, weight: str, size: float):
+    """A letter's outline in points, its middle at the origin."""
+    font = FontProperties(family="DejaVu Sans Mono", weight=weight)
+    middle = Affine2D().translate(-0.301 * size, -0.27 * size)  # half the width, half the height of an x
+    return TextPath((0, 0), letter, size=size, prop=font).transformed(middle)

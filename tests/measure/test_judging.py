@@ -15,7 +15,8 @@ from lora_teach.measure.judging import (
     Jury,
     fingerprint,
     measured,
-)  # fmt: skip
+    tastes,
+)
 from lora_teach.measure.writing import Writer, write_names
 
 ADAPTED = names.languages()[1:]
@@ -38,6 +39,24 @@ def test_a_letter_pleases_the_judge_whom_it_surprises_less_or_neither():
             assert sign == (NEITHER if lost else ENGLISH if english <= other else OTHER)
             kinds.add(sign)
     assert kinds == {ENGLISH, OTHER, NEITHER}
+
+
+def test_a_letter_pleases_the_judge_whom_it_surprises_least():
+    judges = {"1": names.Judge(["anna"] * 9), "2": names.Judge(["ubu"] * 9)}
+    assert tastes("anna", judges) == "1111" and tastes("ubu", judges) == "222"
+    assert set(tastes("xqž", judges)) == {"-"}
+
+
+def test_a_letter_pleases_nobody_exactly_when_all_judges_do_worse_than_a_blind_guess():
+    class Fixed:  # a judge whom each letter surprises as much as it is told; the last number is the end's
+        def __init__(self, *surprises):
+            self.letters = lambda name: [*surprises, 0.0]
+
+    guess = math.log(56)  # nats, of one who guesses among 56 signs
+    barely, above = 1.000001 * guess, 1.1 * guess
+    judges = {"a": Fixed(guess, barely, above, above), "b": Fixed(above, barely, guess, 9.9)}
+    assert tastes("mary", judges) == "a-b-"
+    assert tastes("mary", {"a": Fixed(1, 2, 2, 3), "b": Fixed(1, 2, 1.9, 3.1)}) == "aaba"  # of equals the first
 
 
 def test_a_blind_guess_is_one_of_56_signs_and_4_03_nats():

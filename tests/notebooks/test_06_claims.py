@@ -9,8 +9,8 @@ from lora_teach.datasets import names
 from lora_teach.exercises import check_mix, check_undo
 from lora_teach.measure.judging import STRENGTHS, measured
 from lora_teach.peft_format.xray import lint, xray
+from lora_teach.pictures.mix import Mix
 from lora_teach.pictures.mix.numbers import mixture_losses
-from lora_teach.pictures.mix.view import Mix
 from lora_teach.pictures.morph.view import COLUMNS
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
 

@@ -15,20 +15,9 @@ import numpy as np
 
 from lora_teach.datasets import appointments
 from lora_teach.datasets.appointments import DAYS, Appointment
-from lora_teach.measure.counting import lora_parameters
-from lora_teach.training import Step, training_steps
+from lora_teach.training import History, Step, training_steps
 
 COLUMNS = ("valid", "where", "when", "who")  # of the sheet, in the order in which they are drawn
-RULES = (
-    'Answer with a JSON object on one line and nothing else. Its keys are "who" (the full name), "where" (the city) '
-    'and "when" (the weekday as a number, Monday 1 to Sunday 7), in this order.\n'
-)
-FORM = (
-    'Fill in this form from the sentence: {"who": "FULL NAME", "where": "CITY", "when": NUMBER}\n'
-    "NUMBER is 1 for Monday, 2 for Tuesday, 3 for Wednesday, 4 for Thursday, 5 for Friday, 6 for Saturday, 7 for "
-    "Sunday.\n"
-    "Answer with the filled-in form alone.\n"
-)
 
 
 @dataclass(frozen=True)
@@ -174,14 +163,27 @@ def _in_parts(base, model, exam, capitals, parts, most_tokens):
         yield grade_sheet(exam, answers, seconds, capitals)
 
 
-def equal_ranks(model, sets: Mapping[str, Sequence[str]], parameters: int) -> dict[str, int]:
-    """Return for each set of target modules the rank whose number of parameters is nearest to ``parameters``.
+class SheetRun:
+    """What a run on the answer sheet gathered.
 
-    Args:
-        model: The model to be adapted; its weights are not read.
-        sets: ``{name: target modules}``.
-        parameters: How many numbers may train.
+    Attributes:
+        history: The `History` of its steps; ``history.stopped`` says so if they are fewer than planned.
+        sheets: ``{step: Sheet}`` of the whole sheets.
+        filling: The newest sheet, of which half may be filled, or None.
     """
-    return {
-        name: max(1, round(parameters / lora_parameters(model, 1, list(targets)))) for name, targets in sets.items()
-    }
+
+    def __init__(self, exam, sheets: Mapping[int, Sheet] | None = None) -> None:
+        self.exam, self.history, self.sheets = exam, History(), dict(sheets or {})
+        self.filling = self.sheets[max(self.sheets)] if self.sheets else None
+
+    def add(self, piece) -> None:
+        """Take a step, or a sheet as far as it is filled."""
+        if not isinstance(piece, Sheet):
+            self.history.add(piece)
+            return
+        self.filling = piece
+        if len(piece) == len(self.exam):
+            self.sheets[len(self.history)] = piece
+
+    def __len__(self) -> int:
+        return len(self.history)

@@ -1,6 +1,6 @@
 """Two adapters over one base at once: what a mixture knows of each, and what else could be made of the two."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from lora_teach.bases import evaluate
 from lora_teach.bases.name_gpt import evaluating
 from lora_teach.datasets.names import IGNORED, encode
-from lora_teach.measure.judging import CHANCE, NEITHER
 from lora_teach.model import LoRAModel
 from lora_teach.overlay.base import plain_copy
 from lora_teach.overlay.nested_modules import walk
@@ -67,14 +66,3 @@ def averaged_probabilities(model: LoRAModel, adapters: Sequence[str], names: Seq
     finally:
         model.set_adapter(found)
     return F.nll_loss(probabilities.log().flatten(0, 1), targets.flatten(), ignore_index=IGNORED).item()
-
-
-def tastes(name: str, judges: Mapping) -> str:
-    """Return a sign a letter: the key of the judge whom it surprises least, NEITHER if all do worse than a blind guess.
-
-    Args:
-        name: A name in the judges' alphabet.
-        judges: ``{sign: names.Judge}``; signs are single characters.
-    """
-    columns = zip(*(judge.letters(name)[:-1] for judge in judges.values()), strict=True)
-    return "".join(NEITHER if min(column) > CHANCE else list(judges)[column.index(min(column))] for column in columns)

@@ -1,40 +1,23 @@
-"""The playground's picture: what would be trained, every run's loss, the newest run's ΔW, and what its model does."""
+"""The playground's picture: its panels filled with the numbers of the runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
 
-import numpy as np
-from matplotlib.patches import Rectangle
-from matplotlib.transforms import blended_transform_factory
-
-from lora_teach.plots.loss_curve import smoothed
-from lora_teach.plots.name_tiles import Samples
+from lora_teach.measure import numerical_rank, spectrum
+from lora_teach.measure.judging import Jury
+from lora_teach.pictures.playground.material import MATERIALS, DigitMaterial, Material
+from lora_teach.pictures.playground.numbers import Plan, Run, Settings
+from lora_teach.pictures.playground.panels import Bar, Curve, Losses, Spectrum, role_of
+from lora_teach.pictures.playground.samples import Samples
+from lora_teach.pictures.playground.words import next_run
+from lora_teach.plots.name_tiles import Written
 from lora_teach.plots.picture import Picture
-from lora_teach.plots.style import COLOURS, CYCLE, figure, legend, line, panels, styled
-
-LORA_ROLES = tuple(role for role in CYCLE if role != "full")  # runs of LoRA take them in turn
-WIDEST = 128  # singular values that a layer here has at most
-TALLEST = 1.5  # curves are cut off at so many times the highest loss with which a run began
-MOST = 1e4  # and below at that loss divided by this
-APART = 0.05  # of the axis, between two runs' numbers
-TICKS = [digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5)]
+from lora_teach.plots.style import figure, panels, styled
+from lora_teach.utils.threads import one_thread
 
 
-def role_of(number: int, full: bool) -> str:
-    """Return the role whose colour and line style a run has, in the picture and in the table."""
-    return "full" if full else LORA_ROLES[(number - 1) % len(LORA_ROLES)]
-
-
-class Playground:
-    """The picture and what moves in it. Nothing in it is trained or counted.
-
-    Attributes:
-        picture: The `Picture`.
-        bar: The top row, a `Bar`.
-        losses: Every run, a `Losses`.
-        spectrum: The newest run's, a `Spectrum`.
-        samples: The lowest row, a `Samples`.
-    """
+class Drawing:
+    """The picture of all runs and of what is planned, a `Bar`, `Losses`, a `Spectrum` and `Samples`."""
 
     @styled
     def __init__(self) -> None:
@@ -43,198 +26,68 @@ class Playground:
         left, right = panels(middle, columns=2, width_ratios=[1.75, 1])
         self.bar, self.samples = Bar(panels(top, grid=False)), Samples(low)
         self.losses, self.spectrum = Losses(left), Spectrum(right)
+        self._jury = cache(Jury)
         parts = (self.bar, self.losses, self.spectrum, self.samples)
         self.picture = Picture(made, [part.moving for part in parts])
 
+    def plan(self, settings: Settings, planned: Plan | None) -> None:
+        """Show what would be trained; without a plan, that it can't be."""
+        if planned is None:
+            self.bar.show(f"Can't be trained. {next_run(settings)}")
+        else:
+            self.bar.show(next_run(settings), planned.trainable, planned.total)
 
-class Bar:
-    """The numbers that would train among all numbers, to scale, under the settings in words."""
+    def begin(self, runs: Sequence[Run], running: Run | None, settings: Settings) -> None:
+        """Draw everything anew, after a run came or went; without any run the material of ``settings`` is shown."""
+        every = [*runs, *([running] if running else [])]
+        newest = _curve(every[-1]) if every else None
+        self.losses.show([_curve(run) for run in every[:-1]], newest)
+        self.spectrum.clear()  # its axis begins anew: how it grew on the way was a matter of time
+        if every:
+            self.move(every[-1])
+        else:
+            self._samples(MATERIALS[settings.material], None)
+        self.picture.background_changed()
 
-    def __init__(self, axes) -> None:
-        axes.set(xlim=(0, 1.24), ylim=(0, 1), xticks=[], yticks=[])
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        self._frozen = Rectangle((0, 0.1), 1, 0.8, facecolor="#E3E3E3", edgecolor=COLOURS["base"])
-        self._trains = Rectangle((0, 0.1), 0, 0.8, edgecolor="white", hatch="///", linewidth=0)
-        for part in (self._frozen, self._trains):
-            axes.add_patch(part)
-        self._title = axes.set_title("next")
-        self._inside = axes.text(0.012, 0.48, "", va="center")
-        self._beside = axes.text(1.012, 0.48, "", va="center")
-        self.moving = [self._frozen, self._trains, self._title, self._inside, self._beside]
+    def preview(self, settings: Settings) -> None:
+        """Show what the base does with the material of these settings."""
+        if self._samples(MATERIALS[settings.material], None):
+            self.picture.background_changed()
 
-    def show(self, title: str, trainable: int = 0, total: int = 0) -> None:
-        """Show these settings.
+    def move(self, run: Run) -> None:
+        """Take the newest run's part of the picture on."""
+        changed = self.losses.move(_curve(run))
+        layer, update = run.largest_update()
+        with one_thread():
+            values, rank = spectrum(update).tolist(), numerical_rank(update)
+        changed |= self.spectrum.show(layer, values, rank, _role(run))
+        changed |= self._samples(run.material, run)
+        if changed:
+            self.picture.background_changed()
 
-        Args:
-            title: The settings.
-            trainable: Numbers that would train; as many as ``total`` in full fine-tuning.
-            total: All numbers; 0 draws no bar, for settings that can't be trained.
-        """
-        share, full = trainable / total if total else 0.0, trainable == total
-        self._title.set(text=title, color=COLOURS["ink" if total else "full"])
-        self._frozen.set_visible(bool(total))
-        self._trains.set(x=1 - share, width=share, facecolor=COLOURS["full" if full else "lora"])
-        self._inside.set_text("" if full else f"{total - trainable:,} frozen")
-        self._beside.set_text(f"{trainable:,} train" + ("" if full else f": {share:.1%}") if total else "")
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A run as it is drawn: its number, its text in the legend, its role, its planned steps and the loss of each."""
-
-    number: int
-    text: str
-    role: str
-    planned: int
-    losses: Sequence[float]
-
-    @property
-    def mean(self) -> np.ndarray:
-        """The losses smoothed over a twentieth of the run: ``(steps,)``."""
-        return smoothed(self.losses, max(1, self.planned // 20))
-
-
-class Losses:
-    """Every run's loss by step: the earlier ones thin, the newest thick over its raw values."""
-
-    def __init__(self, axes) -> None:
-        self._axes, self._drawn, self._ends, self._earlier = axes, [], [], []
-        axes.set_yscale("log")
-        axes.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
-        axes.minorticks_off()
-        axes.set(
-            xlabel="step", ylabel="loss, nats", xlim=(0, 200), ylim=(0.01, 20)
-        )  # the widest labels, for the layout
-        (self._raw,) = axes.plot([], [], color=COLOURS["ghost"], linewidth=0.9, zorder=1.5)
-        (self._mean,) = axes.plot([], [], linewidth=3, zorder=4)
-        self._title = axes.set_title("Loss of each run")
-        self.moving = [self._raw, self._mean, self._title]
-
-    @styled
-    def show(self, earlier: Sequence[Curve], newest: Curve | None) -> None:
-        """Draw all runs anew; `move` takes the newest one on. The background changes.
-
-        Args:
-            earlier: The other runs.
-            newest: None where there is none.
-        """
-        for artist in self._drawn:
-            artist.remove()
-        self._earlier = [curve for curve in earlier if len(curve.losses)]
-        handles = self._drawn = [
-            self._axes.plot(
-                range(1, len(curve.losses) + 1), curve.mean,
-                **line(curve.role, marker="", linewidth=1.3, label=f"{curve.number}  {curve.text}"),
-            )[0]
-            for curve in self._earlier
-        ]  # fmt: skip
-        if newest is not None:
-            self._mean.set(color=COLOURS[newest.role], label=f"{newest.number}  {newest.text}")
-            handles = [*handles, self._mean]
-        if handles:
-            key = legend(self._axes, handles=handles, loc="lower left", fontsize=8.5, handlelength=3.2, frameon=True)
-            key.get_frame().set(edgecolor="none", alpha=0.8)
-            self._drawn = [*self._drawn, key]
-        runs = [*self._earlier, *([newest] if newest else [])]
-        self._axes.set_xlim(0, 1.03 * max([curve.planned for curve in runs], default=200))
-        self._start = max([curve.losses[0] for curve in self._earlier], default=0.0)
-        self._highest = max([max(curve.losses) for curve in self._earlier], default=0.0)
-        self._lowest = min([min(curve.mean) for curve in self._earlier], default=np.inf)
-        self._fit()
-        self.move(newest)
-
-    def move(self, newest: Curve | None) -> bool:
-        """Take the newest run's line on, and tell whether the background changed."""
-        losses, mean = (newest.losses, newest.mean) if newest else ([], [])
-        steps = range(1, len(losses) + 1)
-        self._raw.set_data(steps, losses)
-        self._mean.set_data(steps, mean)
-        if not len(losses):
-            return False
-        inside = losses[0] <= self._start and max(losses) <= self._highest and min(mean) >= self._lowest
-        if not inside:
-            self._start = max(self._start, losses[0])
-            self._highest = max(self._highest, *losses)
-            self._lowest = min(self._lowest, 0.8 * min(mean))  # in strides, not at every step
-            self._fit()
-        return not inside
-
-    def _fit(self) -> None:
-        """Let the axis reach over every loss, unless one is far above all beginnings; then say that it is cut off."""
-        top = min(self._highest, TALLEST * self._start)
-        if top:
-            room = 1.3 + 0.25 * len(self._earlier)  # under the lines, for the legend
-            self._axes.set_ylim(max(self._lowest, top / MOST) / room, 1.1 * top)
-        cut = f", cut off: the highest is {self._highest:.3g}" if self._highest > top else ""
-        self._title.set_text(f"Loss of each run{cut}")
-        for text in self._ends:
-            text.remove()
-        self._ends = [self._number(curve, place) for curve, place in self._apart()]
-
-    def _apart(self):
-        """Give each earlier run a place beside the end of its line, as a share of the axis, the places apart."""
-        to_share = self._axes.transData + self._axes.transAxes.inverted()
-        ends = [(to_share.transform((1, max(curve.mean[-1], 1e-9)))[1], curve) for curve in self._earlier]
-        above = -np.inf
-        for share, curve in sorted(ends, key=lambda end: end[0]):
-            above = max(share, above + APART)
-            yield curve, min(above, 1.0)
-
-    def _number(self, curve: Curve, place: float):
-        """Put the run's number at the end of its line."""
-        return self._axes.text(
-            len(curve.losses) + 0.008 * self._axes.get_xlim()[1], place, str(curve.number),
-            transform=blended_transform_factory(self._axes.transData, self._axes.transAxes), va="center", fontsize=8.5,
-            color=COLOURS[curve.role],
-        )  # fmt: skip
+    def _samples(self, material: Material, run: Run | None) -> bool:
+        """Show the material's samples before, and after the run; tell whether the background changed."""
+        shown, after = self.samples, run.samples() if run else []
+        before = f"before: {material.tell(material.start)} {material.held_out}"
+        if run is None:
+            shown.titles(before, "after: no run yet")
+        elif run.score is None:
+            shown.titles(before, f"run {run.number}, step {len(run.history)}")
+        else:
+            shown.titles(before, f"after run {run.number}: {material.tell(run.score)} {material.held_out}")
+        if isinstance(material, DigitMaterial):
+            pixels, truth = material.shown
+            return shown.digits(pixels.numpy(), truth.tolist(), material.before, after)
+        jury = self._jury(material.label)
+        written = [[Written(name, jury.tastes(name), jury.is_real(name)) for name in one] for one in
+                   (material.before, after)]  # fmt: skip
+        return shown.names(*written, material.label)
 
 
-class Spectrum:
-    """The singular values of one layer's ΔW, largest first, with its rank."""
+def _curve(run: Run) -> Curve:
+    text = str(run.settings) + (f": {run.material.tell(run.score)}" if run.score is not None else "")
+    return Curve(run.number, text, _role(run), run.settings.steps, run.history.loss)
 
-    def __init__(self, axes) -> None:
-        self._axes = axes
-        axes.set_xscale("log", base=2)
-        axes.set_xticks([2**power for power in range(8)], [str(2**power) for power in range(8)])
-        axes.minorticks_off()
-        axes.set(
-            xlabel="number of the singular value",
-            ylabel="singular value of ΔW",
-            xlim=(0.9, 1.15 * WIDEST),
-            ylim=(0, 12.5),
-        )
-        (self._values,) = axes.plot([], [], markersize=4.5, clip_on=False)
-        (self._edge,) = axes.plot([], [], color=COLOURS["ink"], linewidth=1, linestyle=(0, (3, 3)))
-        self._title = axes.set_title("ΔW")
-        self._told = axes.text(0.97, 0.95, "", transform=axes.transAxes, ha="right", va="top")
-        self.moving = [self._values, self._edge, self._title, self._told]
-        self._top = 0.0
 
-    def clear(self) -> None:
-        """Show no run; the next one gives the axis its height. The background changes."""
-        self._top = 0.0
-        for drawn in (self._values, self._edge):
-            drawn.set_data([], [])
-        self._title.set_text("ΔW of the newest run")
-        self._told.set_text("")
-
-    def show(self, layer: str, values: Sequence[float], rank: int, role: str) -> bool:
-        """Show a layer's update, and tell whether the background changed.
-
-        Args:
-            layer: The layer's name.
-            values: Its singular values, largest first.
-            rank: How many of them are more than rounding.
-            role: The run's.
-        """
-        self._values.set_data(range(1, len(values) + 1), values)
-        self._values.set(**line(role, linestyle="-", linewidth=0.8))
-        self._edge.set_data(*(([rank + 0.5] * 2, [0, values[0]]) if 0 < rank < len(values) else ([], [])))
-        self._title.set_text(f"ΔW of {layer}")
-        self._told.set_text(f"rank {rank} of {len(values)}")
-        if self._top / 3 < values[0] < 0.95 * self._top or not values[0]:
-            return False
-        self._top = 1.5 * values[0]  # in strides, not at every step
-        self._axes.set_ylim(0, self._top)
-        return True
+def _role(run: Run) -> str:
+    return role_of(run.number, run.settings.full)

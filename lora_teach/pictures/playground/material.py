@@ -35,13 +35,7 @@ class Material:
 
 
 class DigitMaterial(Material):
-    """DigitNet and digits that it can't read yet.
-
-    Args:
-        label: On the button, "turned 90°".
-        title: In a sentence, "digits turned by 90°".
-        make: Returns the `lora_teach.datasets.digits.Digits`.
-    """
+    """DigitNet and digits that it can't read yet: ``label`` on the button, ``title`` in a sentence, ``make()`` them."""
 
     layers = {"hidden1": ["hidden1"], "hidden2": ["hidden2"], "output": ["output"], "all": None}
     unit = "nats a digit"

@@ -21,7 +21,7 @@ from lora_teach.overlay.targets import choose
 from lora_teach.pictures.playground.material import MATERIALS, Material
 from lora_teach.training import History, NonFiniteLoss, training_steps
 from lora_teach.utils.threads import one_thread
-from lora_teach.utils.validation import check_choice, check_count
+from lora_teach.utils.validation import check_alpha, check_choice, check_count
 
 METHODS = ("full", "LoRA")
 LAST = 20  # steps over which a run's last loss is averaged: one batch alone says little
@@ -103,9 +103,13 @@ def plan(settings: Settings) -> Plan:
     material = MATERIALS[check_choice("material", settings.material, MATERIALS)]
     check_choice("method", settings.method, METHODS)
     check_count("steps", settings.steps)
-    if isinstance(settings.seed, bool) or not isinstance(settings.seed, int) or settings.seed < 0:
-        raise ValueError(f"seed={settings.seed!r} is no seed. Use a whole number from 0 up.")
-    if isinstance(settings.lr, bool) or not isinstance(settings.lr, Real) or not 0 < settings.lr < math.inf:
+    check_count("rank", settings.rank)  # full fine-tuning uses none of these four, but their controls would move
+    check_alpha(settings.alpha)
+    check_choice("scaling", settings.scaling, SCALINGS)
+    check_choice("targets", settings.targets, material.layers)
+    if isinstance(settings.seed, bool) or not isinstance(settings.seed, int) or not 0 <= settings.seed < 2**32:
+        raise ValueError(f"seed={settings.seed!r} is no seed. Use a whole number from 0 to {2**32 - 1}.")
+    if isinstance(settings.lr, bool) or not isinstance(settings.lr, Real) or not 0 < settings.lr <= 1e300:
         raise ValueError(f"lr={settings.lr!r} is no learning rate. Use a number above 0, such as 0.01.")
     size = sum(parameter.numel() for parameter in material.base.parameters())
     if settings.full:
@@ -116,21 +120,12 @@ def plan(settings: Settings) -> Plan:
 
 
 def _options(settings: Settings, material: Material) -> dict:
-    check_choice("targets", settings.targets, material.layers)
-    return {
-        "rank": settings.rank,
-        "alpha": settings.alpha,
-        "scaling": settings.scaling,
-        "target_modules": material.layers[settings.targets],
-    }
+    shared = {"rank": settings.rank, "alpha": settings.alpha, "scaling": settings.scaling}
+    return shared | {"target_modules": material.layers[settings.targets]}
 
 
 class Run:
-    """A run, from its first step to its score.
-
-    Args:
-        settings: What is trained; the model is made at once.
-        number: What the run is called.
+    """A run, from its first step to its score; the model is made at once.
 
     Attributes:
         model: The LoRAModel, or after full fine-tuning a plain DigitNet or NameGPT.
@@ -214,15 +209,9 @@ class Run:
 
     def record(self) -> dict:
         """Return settings and results as a flat dict, a row of a table."""
-        return asdict(self.settings) | {
-            "run": self.number,
-            "trainable": self.trainable,
-            "loss": self.loss,
-            "before": self.material.start,
-            "held_out": self.score,
-            "stopped": self.history.stopped,
-            "seconds": self.seconds,
-        }
+        results = {"run": self.number, "trainable": self.trainable, "loss": self.loss, "before": self.material.start}
+        results |= {"held_out": self.score, "stopped": self.history.stopped, "seconds": self.seconds}
+        return asdict(self.settings) | results
 
     def __repr__(self):
         score = "not scored yet" if self.score is None else f"{self.material.tell(self.score)} {self.material.held_out}"

@@ -15,8 +15,8 @@ from lora_teach.live.kernel import sliders_answered
 from lora_teach.live.picture import LOCK, LivePicture
 from lora_teach.live.watch import PAUSE, TURNS
 from lora_teach.pictures.playground.controls import Controls
+from lora_teach.pictures.playground.drawing import Drawing
 from lora_teach.pictures.playground.numbers import Run, Settings, plan
-from lora_teach.pictures.playground.panels import Drawing
 from lora_teach.pictures.playground.words import failure, left_out, paragraph, refusal, result, sentence, table
 from lora_teach.plots import Picture, show
 

@@ -4,9 +4,9 @@ import html
 import traceback
 from collections.abc import Sequence
 
-from lora_teach.pictures.playground.drawing import role_of
 from lora_teach.pictures.playground.material import MATERIALS
 from lora_teach.pictures.playground.numbers import Plan, Run, Settings
+from lora_teach.pictures.playground.panels import role_of
 from lora_teach.plots import COLOURS
 
 HEADS = (
@@ -112,8 +112,7 @@ def paragraph(text: str) -> str:
 
 def refusal(problem: Exception) -> str:
     """Tell why the settings can't be trained, as HTML."""
-    told = f"<b>This can't be trained:</b> {html.escape(str(problem))}"
-    return _paragraph(told, "full")
+    return _paragraph(f"<b>This can't be trained:</b> {html.escape(str(problem))}", "full")
 
 
 def failure(error: Exception) -> str:
