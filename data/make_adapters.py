@@ -10,11 +10,11 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
-
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.tuning import best_learning_rate, trainable_copy, tune
+
+import torch
 
 RANK = 4
 LEARNING_RATES = (5e-3, 1e-2, 2e-2)

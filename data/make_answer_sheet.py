@@ -13,14 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 from lora_teach import LoRAModel
 from lora_teach.bases.registry import load_base
 from lora_teach.datasets import appointments, chats
 from lora_teach.measure.counting import lora_parameters
 from lora_teach.measure.results import write_result
 from lora_teach.pictures.answer_sheet import numbers as sheets
+
+import torch
 
 ATTENTION, MLP = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
 SETS = {"attention": ATTENTION, "MLP": MLP, "all linear": ATTENTION + MLP}

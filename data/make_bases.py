@@ -11,13 +11,13 @@ import math
 import time
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from safetensors.torch import save_file
-
 from lora_teach.bases.digit_net import DigitNet, accuracy
 from lora_teach.bases.name_gpt import NameGPT, evaluate, name_loss
 from lora_teach.datasets import digits, names
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
 
 SEED = 0
 

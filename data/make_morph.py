@@ -10,15 +10,15 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
-from PIL import Image
-
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.judging import STRENGTHS, TEMPERATURE, Jury, fingerprint
 from lora_teach.measure.writing import write_names
 from lora_teach.pictures.morph.view import Morph, draw_columns
 from lora_teach.plots import show
+
+import torch
+from PIL import Image
 
 SEED = 1  # other names than the eight on the board
 SENTENCE = (

@@ -12,9 +12,9 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
-import faker
-
 from lora_teach.datasets.names import MAX_LETTERS
+
+import faker
 
 # Language -> the faker locales that are joined for it. Chosen because each has several hundred names of one word in
 # the Latin alphabet, and because they sound unlike English and unlike each other.

@@ -2,11 +2,11 @@
 
 import math
 
+from lora_teach.utils.validation import check_alpha, check_choice, check_count, check_dropout, check_rank
+
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-from lora_teach.utils.validation import check_alpha, check_choice, check_count, check_dropout, check_rank
 
 SCALINGS = {
     "alpha/r": lambda alpha, rank: alpha / rank,  # Hu et al. 2021, section 4.1

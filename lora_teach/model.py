@@ -2,14 +2,14 @@
 
 from contextlib import contextmanager
 
-from torch import nn
-
 from lora_teach.config import given_config
 from lora_teach.overlay.adapter import Adapter, check_known, check_name, mixture_of
 from lora_teach.overlay.base import check_base, stay_dense
 from lora_teach.overlay.merging import check_replaceable, merge_weights, restore_weights
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.peft_format import save_load
+
+from torch import nn
 
 
 class Hook:

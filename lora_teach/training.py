@@ -4,10 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 
-import torch
-from torch import nn
-from tqdm.auto import tqdm
-
 from lora_teach.loop.batches import endless, loss_of, to_device
 from lora_teach.loop.checkpoints import keep
 from lora_teach.loop.history import History, NonFiniteLoss, Step
@@ -15,6 +11,10 @@ from lora_teach.loop.optimizer import adamw, check_holds, set_lrs, trainable
 from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.rollback import Rollback, left_as_found
 from lora_teach.utils.validation import check_count
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
 
 
 def training_steps(

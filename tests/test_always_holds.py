@@ -1,11 +1,11 @@
 """What must always hold: one test for each sentence of that list, over kinds of layers, dtypes and scalings."""
 
+from lora_teach import LoRALayer, LoRAModel, train
+from tests.toy import TinyGPT, awake, bits, mlp, numbers, same_bits, tokens
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach import LoRALayer, LoRAModel, train
-from tests.toy import TinyGPT, awake, bits, mlp, numbers, same_bits, tokens
 
 OPTIONS = {
     "plain": {},

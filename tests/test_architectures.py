@@ -3,12 +3,12 @@
 import copy
 import warnings
 
+from lora_teach import LoRAModel, train
+from tests.toy import awake, bits, fixed, same_bits
+
 import pytest
 import torch
 from safetensors.torch import load_file
-
-from lora_teach import LoRAModel, train
-from tests.toy import awake, bits, fixed, same_bits
 
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")

@@ -4,12 +4,12 @@ The calls below are the article's own, line by line; around them stands only wha
 it says. Its broken forward stands at the end, with both of its reasons.
 """
 
+from lora_teach import LoRALayer, LoRAModel
+from tests.toy import TinyGPT, awake, bits, mlp, numbers, same_bits, tokens
+
 import pytest
 import torch
 import torch.nn as nn
-
-from lora_teach import LoRALayer, LoRAModel
-from tests.toy import TinyGPT, awake, bits, mlp, numbers, same_bits, tokens
 
 in_features, out_features = 6, 4
 

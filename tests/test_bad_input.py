@@ -2,13 +2,13 @@
 
 import re
 
+from lora_teach import LoRAConfig, LoRALayer, LoRAModel
+from tests.toy import TinyGPT, awake, mlp, numbers, picture, same_picture
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
-
-from lora_teach import LoRAConfig, LoRALayer, LoRAModel
-from tests.toy import TinyGPT, awake, mlp, numbers, picture, same_picture
 
 NAN, INF = float("nan"), float("inf")
 

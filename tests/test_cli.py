@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-import torch
-
 from lora_teach import LoRAModel, cli
 from lora_teach.bases import load_name_gpt
 from lora_teach.bases.language_models import load_language_model
 from lora_teach.datasets.chats import encode
+
+import pytest
+import torch
 
 peft = pytest.importorskip("peft")
 tokenizers = pytest.importorskip("tokenizers")

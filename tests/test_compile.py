@@ -1,10 +1,10 @@
 """torch.compile: one compiled model follows every switch."""
 
-import pytest
-import torch
-
 from lora_teach import LoRALayer, LoRAModel, training_steps
 from tests.toy import awake, fixed, mlp, numbers
+
+import pytest
+import torch
 
 pytestmark = [
     # torch.compile itself looks at .grad of tensors that are no leaves.

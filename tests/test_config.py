@@ -4,9 +4,9 @@ import copy
 import dataclasses
 import pickle
 
-import pytest
-
 from lora_teach import LoRAConfig
+
+import pytest
 
 
 def test_the_defaults():

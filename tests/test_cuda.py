@@ -2,12 +2,12 @@
 
 import copy
 
+from lora_teach import LoRAModel, train, training_steps
+from tests.toy import awake, bits, mlp, numbers, same_bits
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach import LoRAModel, train, training_steps
-from tests.toy import awake, bits, mlp, numbers, same_bits
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),

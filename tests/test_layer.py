@@ -3,14 +3,14 @@
 import math
 from fractions import Fraction
 
+from lora_teach import LoRALayer
+from lora_teach.layer import VARIANTS, register_variant
+from tests.toy import fixed, numbers
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
-
-from lora_teach import LoRALayer
-from lora_teach.layer import VARIANTS, register_variant
-from tests.toy import fixed, numbers
 
 
 def by_hand(layer, x):

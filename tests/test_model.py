@@ -2,12 +2,12 @@
 
 import asyncio
 
+from lora_teach import LoRAConfig, LoRAModel
+from tests.toy import TinyGPT, awake, bits, mlp, numbers, picture, same_bits, same_picture, tokens
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach import LoRAConfig, LoRAModel
-from tests.toy import TinyGPT, awake, bits, mlp, numbers, picture, same_bits, same_picture, tokens
 
 
 @pytest.fixture

@@ -3,14 +3,14 @@
 import copy
 import io
 
+from lora_teach import LoRALayer, LoRAModel
+from lora_teach.model import Hook
+from tests.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-
-from lora_teach import LoRALayer, LoRAModel
-from lora_teach.model import Hook
-from tests.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
 
 HALF = [torch.bfloat16, torch.float16]
 

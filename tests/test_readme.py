@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-import pytest
-from packaging.requirements import Requirement
-
 from tests.notebooks.anatomy import field
 from tests.notebooks.reading import NOTEBOOKS, Lesson, dead_links
+
+import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

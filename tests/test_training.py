@@ -3,12 +3,12 @@
 import math
 from collections import namedtuple
 
+from lora_teach import History, LoRAModel, NonFiniteLoss, Step, train, training_steps
+from tests.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, tokens
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach import History, LoRAModel, NonFiniteLoss, Step, train, training_steps
-from tests.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, tokens
 
 mse = nn.functional.mse_loss
 

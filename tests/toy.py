@@ -1,9 +1,9 @@
 """Small models, and looking at a model before and after."""
 
+from lora_teach import LoRALayer, LoRAModel
+
 import torch
 from torch import nn
-
-from lora_teach import LoRALayer, LoRAModel
 
 
 def mlp(dtype=torch.float32, seed=0):

@@ -4,12 +4,12 @@ So small (26,122 parameters) that 200 training steps take a fraction of a second
 is dragged.
 """
 
+from lora_teach.bases.name_gpt import evaluating
+from lora_teach.datasets.shipped import shipped_file
+
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-from lora_teach.bases.name_gpt import evaluating
-from lora_teach.datasets.shipped import shipped_file
 
 
 class DigitNet(nn.Module):

@@ -7,12 +7,12 @@ letter is and how names become tokens is decided by ``lora_teach.datasets.names`
 
 from contextlib import contextmanager
 
+from lora_teach.datasets.names import ALPHABET, IGNORED, MAX_LETTERS, decode, encode
+from lora_teach.datasets.shipped import shipped_file
+
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-from lora_teach.datasets.names import ALPHABET, IGNORED, MAX_LETTERS, decode, encode
-from lora_teach.datasets.shipped import shipped_file
 
 LAYER_GROUPS = {  # what a learner can choose to adapt: label -> target_modules
     "q and v": ["q_proj", "v_proj"],

@@ -2,12 +2,12 @@
 
 from contextlib import contextmanager
 
-import torch
-
 from lora_teach.bases.language_models import load_language_model
 from lora_teach.bases.name_gpt import evaluating, load_name_gpt, name_loss
 from lora_teach.bases.smollm2 import load_smollm2
 from lora_teach.datasets import chats, names
+
+import torch
 
 BASES = {  # name -> its loader, which is given ``say``; another base is one more line
     "smollm2": lambda say: TextBase(*load_smollm2(say=say)),

@@ -14,9 +14,9 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-import torch
-
 from lora_teach.datasets.shipped import shipped_file
+
+import torch
 
 # One alphabet for all languages. The first character is the mark that begins and ends every name.
 ALPHABET = ".abcdefghijklmnopqrstuvwxyzáâäæçéíðóöúüýþąćčđęğıłńśşšźżž"

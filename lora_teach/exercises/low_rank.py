@@ -1,11 +1,11 @@
 """Exercises of notebook 01: a cross from two outer products, and the smallest rank that loses little enough."""
 
-import torch
-
 from lora_teach.datasets.icons import icons
 from lora_teach.datasets.photo import centred_pagoda
 from lora_teach.exercises.check import check, compare, expect, finished
 from lora_teach.measure.spectrum import energy_lost, spectrum
+
+import torch
 
 
 @check

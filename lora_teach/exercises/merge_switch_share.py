@@ -1,10 +1,10 @@
 """Checks of notebook 06: two adapters made one, and a merge that is undone to the last bit."""
 
-import torch
-from torch import nn
-
 from lora_teach.exercises.check import check, compare, expect, finished
 from lora_teach.layer import LoRALayer
+
+import torch
+from torch import nn
 
 CROSS = (
     "These are means of the A's and of the B's. Their product holds each A with each B, also those that never met in "

@@ -2,10 +2,10 @@
 
 from math import sqrt
 
+from lora_teach.exercises.check import check, compare, expect, finished
+
 import torch
 from torch import nn
-
-from lora_teach.exercises.check import check, compare, expect, finished
 
 
 @check

@@ -1,9 +1,9 @@
 """Checks of notebook 02: count a layer, and the update as a weight."""
 
-import torch
-
 from lora_teach.exercises.check import check, compare
 from lora_teach.layer import LoRALayer
+
+import torch
 
 
 @check

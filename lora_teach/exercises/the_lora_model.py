@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from copy import deepcopy
 
-import torch
-from torch import nn
-
 from lora_teach.bases.name_gpt import NameGPT
 from lora_teach.exercises.check import check, compare, expect, finished
 from lora_teach.layer import LoRALayer
 from lora_teach.model import LoRAModel
+
+import torch
+from torch import nn
 
 BUDGET = 10_000
 WANTED = ["blocks.2.mlp.up_proj", "blocks.2.mlp.down_proj"]

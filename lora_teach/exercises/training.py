@@ -3,13 +3,13 @@
 from math import isfinite
 from numbers import Real
 
-import torch
-
 from lora_teach.bases import load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.exercises.check import check, compare, expect, finished
 from lora_teach.layer import LoRALayer
 from lora_teach.measure.strength import strength_path
+
+import torch
 
 STRENGTHS = [step / 10 for step in range(11)]  # 0, 0.1 … 1
 TOLERANCE = 0.01  # nats that a strength may be worse than the best of these

@@ -1,10 +1,10 @@
 """Exercises of notebook 11: the overlap φ of two given bases, and the effective rank."""
 
-import torch
-
 from lora_teach.exercises.check import check, compare
 from lora_teach.measure.spectrum import effective_rank as right_effective_rank
 from lora_teach.measure.subspace import subspace_similarity as right_similarity
+
+import torch
 
 
 @check

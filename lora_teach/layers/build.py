@@ -2,13 +2,13 @@
 
 import math
 
-import torch
-from torch import nn
-
 from lora_teach.layer import VARIANTS
 from lora_teach.layers.conv2d import LoRAConv2d
 from lora_teach.layers.embedding import LoRAEmbedding
 from lora_teach.utils.validation import check_rank
+
+import torch
+from torch import nn
 
 
 def is_conv1d(module):

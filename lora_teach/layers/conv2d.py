@@ -1,10 +1,10 @@
 """The LoRA layer beside a convolution: a linear layer's update, of every patch of the picture."""
 
-import torch.nn.functional as F
-from torch import nn
-
 from lora_teach.layer import LoRALayer
 from lora_teach.utils.validation import check_count
+
+import torch.nn.functional as F
+from torch import nn
 
 
 class LoRAConv2d(LoRALayer):

@@ -1,11 +1,11 @@
 """DoRA: LoRA turns the weight's directions, and a vector of its own learns how long they are."""
 
+from lora_teach.layer import LoRALayer, register_variant
+from lora_teach.layers.build import is_conv1d
+
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-from lora_teach.layer import LoRALayer, register_variant
-from lora_teach.layers.build import is_conv1d
 
 
 @register_variant("dora")

@@ -1,10 +1,10 @@
 """The LoRA layer beside an embedding: every token gets r numbers of its own, and B turns them into an update."""
 
-import torch.nn.functional as F
-from torch import nn
-
 from lora_teach.layer import LoRALayer
 from lora_teach.utils.validation import check_count
+
+import torch.nn.functional as F
+from torch import nn
 
 
 class LoRAEmbedding(LoRALayer):

@@ -26,12 +26,12 @@ import html
 import time
 import traceback
 
-import ipywidgets
-from matplotlib.figure import Figure
-
 from lora_teach.live.controls import control, positions
 from lora_teach.live.picture import LOCK, LivePicture
 from lora_teach.plots import COLOURS, Picture, Still, show
+
+import ipywidgets
+from matplotlib.figure import Figure
 
 TEXT = "line-height: 1.4; font-size: 14px; min-height: 2.8em"  # two lines: what follows doesn't hop as words change
 

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from lora_teach.live.picture import LivePicture
+from lora_teach.plots.picture import Picture, show
+
 import ipywidgets
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 from ipywidgets import Layout
-
-from lora_teach.live.picture import LivePicture
-from lora_teach.plots.picture import Picture, show
 
 FRAME = 0.13  # seconds of rest between two drawings: 5 to 8 a second
 WIDGET = "application/vnd.jupyter.widget-view+json"

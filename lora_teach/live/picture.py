@@ -2,9 +2,9 @@
 
 import threading
 
-import ipywidgets
-
 from lora_teach.plots import Picture
+
+import ipywidgets
 
 # matplotlib's caches are not safe between threads, and a kernel may handle widgets in several: one lock for all.
 LOCK = threading.RLock()

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import torch
-
 from lora_teach.loop.rollback import copy_all
 from lora_teach.utils.atomic_write import replace_file
+
+import torch
 
 
 class Checkpoint:

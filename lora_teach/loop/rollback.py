@@ -3,11 +3,11 @@
 import math
 from contextlib import contextmanager
 
-import torch
-from torch import nn
-
 from lora_teach.loop.history import NonFiniteLoss
 from lora_teach.loop.optimizer import set_lrs
+
+import torch
+from torch import nn
 
 CAUSES = (
     "Likely causes: a learning rate that is too high (try a tenth), an alpha that is too large, float16 without loss "

@@ -3,10 +3,10 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-import torch
-
 from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of, make_optimizer, storage, trainable
 from lora_teach.measure.predicted_memory import Memory
+
+import torch
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import functools
 import re
 from dataclasses import dataclass, field
 
-import torch
-
 from lora_teach.bases import NameGPT
 from lora_teach.measure.counting import lora_parameters
+
+import torch
 
 ATTENTION, LINEAR = ("q", "k", "v", "o"), ("q", "k", "v", "o", "MLP")
 WHICH = {"q v": ("q", "v"), "attention": ATTENTION, "MLP": ("MLP",), "all linear": LINEAR}

@@ -19,13 +19,6 @@ from fractions import Fraction
 from math import prod
 from unittest.mock import patch
 
-import torch
-from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
-
 from lora_teach.bases.name_gpt import name_loss
 from lora_teach.config import LoRAConfig
 from lora_teach.layers.build import is_adaptable
@@ -33,6 +26,13 @@ from lora_teach.measure.measured_memory import Saved, _place, blocks_of, checkpo
 from lora_teach.model import LoRAModel
 from lora_teach.overlay.targets import choose
 from lora_teach.utils.validation import check_count
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 DIRECT = 3  # shapes that are run before the polynomials are fitted
 BATCHES, LENGTHS = (2, 3), (6, 9, 14)  # where they are fitted

@@ -2,13 +2,13 @@
 
 from contextlib import contextmanager
 
-import torch
-
 from lora_teach.bases.name_gpt import NameGPT, name_loss
 from lora_teach.measure.flops import count_flops, predict_flops
 from lora_teach.measure.measured_memory import measure_memory
 from lora_teach.measure.predicted_memory import predict_memory
 from lora_teach.model import LoRAModel
+
+import torch
 
 QUERY_VALUE = ["q_proj", "v_proj"]
 SETTINGS = {

@@ -8,10 +8,10 @@ with the two gradients written out by hand, which takes a third of autograd's ti
 import math
 from dataclasses import dataclass
 
-import torch
-
 from lora_teach.layer import LoRALayer
 from lora_teach.utils.threads import one_thread
+
+import torch
 
 LR = 0.05
 

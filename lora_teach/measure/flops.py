@@ -3,11 +3,11 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
-
 from lora_teach.measure.cost_model import step_costs
 from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of, trainable
+
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import math
 import numbers
 from dataclasses import dataclass
 
-import torch
-
 from lora_teach.measure.spectrum import checked_matrix, checked_rank
 from lora_teach.utils.validation import check_count
+
+import torch
 
 EPSILON, LEADING = 0.5, 10  # what PEFT's reduce_intruder_dimension starts from
 

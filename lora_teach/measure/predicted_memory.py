@@ -1,12 +1,12 @@
 """What a training step holds in memory, predicted from shapes; `measured_memory` measures it."""
 
-import torch
-
 from lora_teach.layers.build import sizes
 from lora_teach.measure.cost_model import step_costs
 from lora_teach.measure.counting import layer_parameters
 from lora_teach.measure.measured_memory import Memory, readable
 from lora_teach.utils.validation import check_choice
+
+import torch
 
 __all__ = ["Memory", "predict_kept", "predict_memory", "predict_peak", "readable"]
 STATES = {"adamw": 2, "momentum": 1, "sgd": 0}  # numbers that the optimiser remembers of each parameter

@@ -8,9 +8,9 @@ import json
 import platform
 import re
 
-import torch
-
 from lora_teach.datasets.shipped import shipped_file
+
+import torch
 
 RESULTS = {
     "race": "python data/make_race.py",

@@ -7,14 +7,14 @@ same conditions, so that only what is asked about differs: the same batches by s
 from dataclasses import dataclass
 from statistics import mean
 
-import torch
-import torch.nn.functional as F
-from torch import nn
-
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.measure.tuning import trainable_copy
 from lora_teach.training import NonFiniteLoss, training_steps
 from lora_teach.utils.threads import one_thread
+
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 STEPS, BATCH_SIZE, LR = 200, 64, 0.01
 HIDDEN = ("hidden1", "hidden2")  # wide enough for every rank up to 64; the output layer allows at most 10

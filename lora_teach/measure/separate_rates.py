@@ -9,11 +9,11 @@ gradient. The same holds for B, which starts at zero.
 
 from collections.abc import Sequence
 
-import torch
-
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.measure.retraining import HIDDEN, LR, STEPS, Retrained, train_digits
 from lora_teach.measure.tuning import trainable_copy
+
+import torch
 
 EPS = 1e-8  # Adam's own: added to the root of the mean squared gradient, so it must be small beside it
 

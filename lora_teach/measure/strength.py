@@ -6,10 +6,10 @@ Strength 0 is the base, 1 what was trained. ``data/make_turn_it_down.py`` runs i
 
 import copy
 
-import torch
-
 from lora_teach.bases import evaluate
 from lora_teach.model import LoRAModel
+
+import torch
 
 
 @torch.no_grad()

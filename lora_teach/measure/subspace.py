@@ -13,10 +13,10 @@ of the input. For directions of the output give ``lora_B.T`` or an update ΔW (o
     0.5
 """
 
-import torch
-
 from lora_teach.measure.spectrum import checked_matrix, numerical_rank
 from lora_teach.utils.validation import check_count
+
+import torch
 
 
 def directions(matrix, count=None):

@@ -13,13 +13,13 @@ the blocks' linear layers. ``data/make_cut_or_train.py`` runs it in full; the re
 import copy
 from statistics import mean
 
-import torch
-from torch import nn
-
 from lora_teach.bases import evaluate
 from lora_teach.datasets import names
 from lora_teach.measure.spectrum import truncate
 from lora_teach.measure.tuning import trainable_copy, tune_best
+
+import torch
+from torch import nn
 
 
 def block_matrices(model):

@@ -6,12 +6,12 @@ A fixed number of steps flatters LoRA on small data, because full fine-tuning ov
 import copy
 from dataclasses import dataclass, field
 
-import torch
-
 from lora_teach.bases import evaluate, name_loss
 from lora_teach.datasets import names
 from lora_teach.model import LoRAModel
 from lora_teach.training import training_steps
+
+import torch
 
 FULL = None  # in the place of a rank: full fine-tuning
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-import torch
-
 from lora_teach.bases import sample_names
 from lora_teach.overlay.base import plain_copy
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.utils.threads import one_thread
+
+import torch
 
 
 def write_names(model, adapter: str | None, strength: float, noise: torch.Tensor) -> list[str]:

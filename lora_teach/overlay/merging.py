@@ -1,10 +1,10 @@
 """Folding updates into the base weights, and taking them out again to the last bit."""
 
-import torch
-from torch.nn.utils import parametrize
-
 from lora_teach.layers.bias import merged_bias
 from lora_teach.layers.build import fits, is_conv1d
+
+import torch
+from torch.nn.utils import parametrize
 
 
 def merge_weights(base, updates):

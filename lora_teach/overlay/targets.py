@@ -3,11 +3,11 @@
 import difflib
 from dataclasses import dataclass
 
-from torch import nn
-
 from lora_teach.config import is_end
 from lora_teach.layers.build import fits, is_adaptable, misfit
 from lora_teach.utils.patterns import fullmatch
+
+from torch import nn
 
 
 @dataclass(frozen=True)

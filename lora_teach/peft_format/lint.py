@@ -3,8 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass
 
-import torch
-
 from lora_teach.config import is_end
 from lora_teach.layer import SCALINGS
 from lora_teach.overlay.targets import matches
@@ -21,6 +19,8 @@ from lora_teach.peft_format.folder import (
 )
 from lora_teach.peft_format.regexes import refuse_slow
 from lora_teach.peft_format.save_load import read_scales
+
+import torch
 
 # suffix of a key -> (which factor it is, the suffix of the other one)
 FACTORS = {

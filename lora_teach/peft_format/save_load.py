@@ -10,9 +10,6 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-
 from lora_teach.config import is_end
 from lora_teach.layer import SCALINGS, LoRALayer
 from lora_teach.layers.bias import take_on
@@ -24,6 +21,9 @@ from lora_teach.peft_format.config import expressions, from_peft, to_peft
 from lora_teach.peft_format.folder import CONFIG_FILE, PREFIX, WEIGHTS_FILE, find, own_file, read_json, read_tensors
 from lora_teach.peft_format.regexes import refuse_slow
 from lora_teach.utils.atomic_write import replace_file
+
+import torch
+from safetensors.torch import save_file
 
 MAGNITUDE, BIAS = ".lora_magnitude_vector", ".base_layer.bias"
 

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from lora_teach.layer import SCALINGS
 from lora_teach.peft_format.config import expressions
 from lora_teach.peft_format.folder import PREFIX, WEIGHTS_FILE, find
 from lora_teach.peft_format.lint import Departure, layers_of, lint
 from lora_teach.peft_format.regexes import refuse_slow
 from lora_teach.peft_format.save_load import read
+
+import torch
 
 LARGEST_RANK = 4096  # of a layer that is looked into
 

@@ -1,8 +1,8 @@
 """A loss read aloud: e^loss is the number of sides of a fair die that is as hard to guess as the next letter."""
 
-import numpy as np
-
 from lora_teach.plots.style import COLOURS, styled
+
+import numpy as np
 
 SIDES = (6, 8, 10, 15, 20, 30, 40, 60, 80, 100)  # what the right-hand axis is marked with
 FEW_SIDES = (5, 6, 7, 8, 9, 10, 11, 12)  # where the losses lie close together

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, figure, legend, line, panels, styled
+
+import numpy as np
 
 REFERENCES = ("full", "other", "third", "fourth")  # the roles that reference runs take in turn
 

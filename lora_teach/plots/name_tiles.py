@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from lora_teach.plots.style import COLOURS, legend
+
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
-
-from lora_teach.plots.style import COLOURS, legend
 
 # Whom a letter pleases -> tile, edge, letter, weight: dark with white, bright with bold, or blank.
 LOOKS = {

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from math import ceil, sqrt
 
-from matplotlib.patches import Rectangle
-
 from lora_teach.plots.style import COLOURS, figure, panels, styled
+
+from matplotlib.patches import Rectangle
 
 PAPER = "#E3E3E3"  # the frozen base
 

@@ -9,12 +9,12 @@ A function in ``plots/<topic>.py`` is decorated with `styled`, makes a `figure`,
 
 import functools
 
+from lora_teach.plots.picture import Picture, Still, settle, show
+
 import matplotlib
 import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from lora_teach.plots.picture import Picture, Still, settle, show
 
 __all__ = [
     "COLOURS", "CYCLE", "LINES", "MARKERS", "AMOUNT", "PHOTO", "SIGNED", "Picture", "Still",

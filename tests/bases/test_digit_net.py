@@ -1,10 +1,10 @@
 """DigitNet and its shipped checkpoint."""
 
-import pytest
-import torch
-
 from lora_teach.bases import DigitNet, accuracy, load_digit_net
 from lora_teach.datasets import digits, shipped
+
+import pytest
+import torch
 
 
 def test_shapes_and_layers():

@@ -2,12 +2,12 @@
 
 import json
 
-import pytest
-import torch
-
 from lora_teach import LoRAModel
 from lora_teach.bases import evaluate, gumbel_noise, load_language_adapter, load_name_gpt, sample_names
 from lora_teach.datasets import names, shipped
+
+import pytest
+import torch
 
 ADAPTED = names.languages()[1:]
 

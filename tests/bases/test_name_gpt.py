@@ -2,13 +2,13 @@
 
 import math
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach.bases import NameGPT, evaluate, gumbel_noise, load_name_gpt, name_loss, sample_names
 from lora_teach.bases.name_gpt import Attention
 from lora_teach.datasets import names, shipped
+
+import pytest
+import torch
+from torch import nn
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from safetensors.torch import load_file
-
 from lora_teach import LoRAModel
 from lora_teach.bases import DigitNet, NameGPT, accuracy, evaluate, load_digit_net, load_name_gpt
 from lora_teach.bases.language_adapters import load_language_adapter
 from lora_teach.datasets import digits, names, shipped
+
+import pytest
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.rebuild

@@ -1,8 +1,8 @@
 """`--base` is looked up in a table: another base is one more line."""
 
-import pytest
-
 from lora_teach.bases import NameGPT, registry
+
+import pytest
 
 
 def test_a_name_of_the_table_is_loaded_by_its_loader_which_can_tell_of_progress(monkeypatch):

@@ -6,11 +6,11 @@ import time
 import zipfile
 from types import SimpleNamespace
 
-import pytest
-
 from lora_teach.bases import smollm2
 from lora_teach.bases.language_models import load_language_model
 from lora_teach.bases.smollm2 import FOLDER, MEMBER, NotFetched, cache_folder, fetch, is_fetched, load_smollm2
+
+import pytest
 
 transformers = pytest.importorskip("transformers")
 

@@ -85,9 +85,9 @@ ADD_CELL = """async code => {
 
 def other_way(model: str, number: int, moves: int):
     """In the notebook's kernel: an explorer's slider by ``interact``, the nth; None for a widget of another kind."""
-    import ipywidgets
-
     from lora_teach.live import Explorer
+
+    import ipywidgets
 
     explorer = ipywidgets.widgets.widget._instances[model]
     if not isinstance(explorer, Explorer):

@@ -18,10 +18,10 @@ import tempfile
 import time
 import warnings
 
-import torch
-
 from lora_teach import LoRAModel
 from lora_teach.bases.smollm2 import CACHE, fetch, load_smollm2
+
+import torch
 
 PROMPT = "Explain in two sentences why the days are longer in summer than in winter, so that a child understands it."
 NEW_TOKENS = 24

@@ -17,15 +17,15 @@ import time
 import warnings
 from pathlib import Path
 
-import torch
-import transformers
-
 from lora_teach import LoRAModel
 from lora_teach.measure.allocator import measure_cuda_memory
 from lora_teach.measure.architectures import build
 from lora_teach.measure.costs import SETTINGS, random_batch
 from lora_teach.measure.predicted_memory import predict_memory, predict_peak, readable
 from lora_teach.measure.results import write_result
+
+import torch
+import transformers
 
 CASES = [  # model, dtype, batches
     ("SmolLM2-135M", torch.float32, ((4, 256),)),

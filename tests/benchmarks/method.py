@@ -15,11 +15,11 @@ import statistics
 import time
 import warnings
 
+from lora_teach import LoRAModel
+
 import peft
 import torch
 import transformers
-
-from lora_teach import LoRAModel
 
 SIZES = {
     "tiny": (

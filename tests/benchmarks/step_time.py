@@ -21,13 +21,13 @@ import time
 import warnings
 from pathlib import Path
 
-import torch
-
 from lora_teach import LoRAModel
 from lora_teach.measure.architectures import build
 from lora_teach.measure.costs import QUERY_VALUE, random_batch
 from lora_teach.measure.flops import predict_flops
 from lora_teach.measure.measured_memory import loss_of
+
+import torch
 
 CASES = {  # device -> [(name, batches)]
     "cpu": [("NameGPT", ((32, 16), (256, 16))), ("SmolLM2-135M", ((1, 64), (4, 64)))],

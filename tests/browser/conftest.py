@@ -1,6 +1,6 @@
-import pytest
-
 from tests.browser.chromium import chromium
+
+import pytest
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,12 @@
 """The browser tests, tried: on a toy notebook they find what moves, what doesn't, what fails and what goes abroad."""
 
-import pytest
-from nbformat import v4
-
 from tests.browser import page
 from tests.browser.lab import Lab
 from tests.browser.page import Opened
 from tests.notebooks import toy
+
+import pytest
+from nbformat import v4
 
 pytestmark = pytest.mark.browser
 

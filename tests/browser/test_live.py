@@ -1,13 +1,13 @@
 """What the live parts promise, tried where it is promised: in a page of JupyterLab, with a keyboard."""
 
-import pytest
-from nbformat import v4
-
 from tests.browser.controls import SLIDER, look
 from tests.browser.lab import Lab
 from tests.browser.page import Opened
 from tests.live.toy import answered_while_running
 from tests.notebooks import toy
+
+import pytest
+from nbformat import v4
 
 pytestmark = pytest.mark.browser
 

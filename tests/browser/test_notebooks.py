@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.browser.controls import SLIDER
 from tests.browser.lab import Lab
 from tests.browser.page import Opened
 from tests.notebooks.reading import NOTEBOOKS
+
+import pytest
 
 pytestmark = pytest.mark.browser
 MANY_SLIDERS = {"playground"}  # a lesson has two sliders in one view at most, a place to play in has all there are

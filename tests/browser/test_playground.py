@@ -2,14 +2,14 @@
 
 import re
 
-import pytest
-from nbformat import v4
-
 from tests.browser.controls import SLIDER, look
 from tests.browser.lab import Lab
 from tests.browser.page import Opened
 from tests.live.toy import answered_while_running
 from tests.notebooks import toy
+
+import pytest
+from nbformat import v4
 
 pytestmark = pytest.mark.browser
 STEPS = 2000  # of names: a minute or more, if nobody stopped it

@@ -2,13 +2,13 @@
 
 from math import sqrt
 
-import pytest
-
 from data.make_race import enter
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.results import load_result
 from lora_teach.measure.tuning import FULL, trainable_copy, tune
+
+import pytest
 
 QUICK = {"steps": 8, "check_every": 4, "batch_size": 16}
 

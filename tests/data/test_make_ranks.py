@@ -2,13 +2,13 @@
 
 from statistics import mean, stdev
 
-import pytest
-
 from data.make_ranks import rank_entry, rank_results
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.measure.results import load_result
 from lora_teach.measure.retraining import retrain
+
+import pytest
 
 TURNED = digits.rotated(30)
 RATES, SEEDS = (1e-4, 1e-2), (0, 1, 2)

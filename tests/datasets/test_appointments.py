@@ -2,10 +2,10 @@
 
 import json
 
-import pytest
-
 from lora_teach.datasets import appointments
 from lora_teach.datasets.appointments import Appointment, exam, example, grade, training
+
+import pytest
 
 CLARA = Appointment("On Tuesday Clara Novak will be in Lyon.", "Clara Novak", "Lyon", 2, True)
 

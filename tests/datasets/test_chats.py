@@ -2,10 +2,10 @@
 
 import json
 
+from lora_teach.datasets.chats import IGNORED, ChatBatches, encode, pad, prompt_ids, read_jsonl
+
 import pytest
 import torch
-
-from lora_teach.datasets.chats import IGNORED, ChatBatches, encode, pad, prompt_ids, read_jsonl
 
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")

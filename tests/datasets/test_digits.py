@@ -1,9 +1,9 @@
 """The digits: upright, turned, inverted, always in the same split."""
 
+from lora_teach.datasets import digits
+
 import pytest
 import torch
-
-from lora_teach.datasets import digits
 
 
 @pytest.mark.parametrize("make", [digits.upright, lambda: digits.rotated(30), digits.inverted])

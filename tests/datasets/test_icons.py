@@ -1,9 +1,9 @@
 """The eight tiles and their ranks."""
 
+from lora_teach.datasets.icons import icons
+
 import pytest
 import torch
-
-from lora_teach.datasets.icons import icons
 
 RANKS = {
     "disc": 6, "stripes": 1, "diagonal": 16, "cross": 2, "noise": 16, "square": 1, "triangle": 8, "checkerboard": 2,

@@ -2,10 +2,10 @@
 
 import itertools
 
+from lora_teach.datasets import names, shipped
+
 import pytest
 import torch
-
-from lora_teach.datasets import names, shipped
 
 LANGUAGES = names.languages()
 

@@ -1,9 +1,9 @@
 """The pagoda as a matrix."""
 
+from lora_teach.datasets import photo
+
 import pytest
 import torch
-
-from lora_teach.datasets import photo
 
 
 def test_the_pagoda_is_a_grey_square_between_black_and_white():

@@ -2,11 +2,11 @@
 
 import re
 
-import pytest
-
 from lora_teach.datasets import speech
 from lora_teach.datasets.shipped import DATA
 from lora_teach.datasets.speech import held_out, questions, style_share, training
+
+import pytest
 
 ENDS = re.compile(r"[.!?]+")
 

@@ -2,10 +2,10 @@
 
 import math
 
+from lora_teach.exercises.a_real_language_model import check_break_even, check_completion_labels
+
 import pytest
 import torch
-
-from lora_teach.exercises.a_real_language_model import check_break_even, check_completion_labels
 
 
 def labels(ids, prompt_length, end):

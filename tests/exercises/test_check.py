@@ -3,12 +3,12 @@ import inspect
 import pickle
 from pathlib import Path
 
+import lora_teach.exercises as exercises
+from lora_teach.exercises.check import TODO, Result, check, compare, describe, expect
+
 import numpy as np
 import pytest
 import torch
-
-import lora_teach.exercises as exercises
-from lora_teach.exercises.check import TODO, Result, check, compare, describe, expect
 
 
 @check

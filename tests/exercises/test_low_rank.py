@@ -1,9 +1,9 @@
 """The checks of notebook 01 pass the solution and name each usual mistake."""
 
+from lora_teach.exercises import TODO, check_cross, check_smallest_rank
+
 import pytest
 import torch
-
-from lora_teach.exercises import TODO, check_cross, check_smallest_rank
 
 MIDDLE = torch.zeros(16)
 MIDDLE[6:10] = 1

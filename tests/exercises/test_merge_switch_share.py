@@ -1,7 +1,7 @@
+from lora_teach.exercises import TODO, check_mix, check_undo
+
 import pytest
 import torch
-
-from lora_teach.exercises import TODO, check_mix, check_undo
 
 
 def mix(layers, weights):

@@ -2,11 +2,11 @@
 
 from math import sqrt
 
+from lora_teach.exercises import TODO, check_learnable_scaling, check_same_factor
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach.exercises import TODO, check_learnable_scaling, check_same_factor
 
 DIVISORS = {"alpha/r": lambda rank: rank, "alpha/sqrt(r)": sqrt, "alpha": lambda rank: 1}
 

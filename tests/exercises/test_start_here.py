@@ -1,10 +1,10 @@
 from statistics import mean
 
-import pytest
-
 from lora_teach.bases import sample_names
 from lora_teach.datasets import names
 from lora_teach.exercises import TODO, check_tipping_point
+
+import pytest
 
 ENGLISH, FINNISH = (names.Judge(names.load(language).train) for language in ("English", "Finnish"))
 

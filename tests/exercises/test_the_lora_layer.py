@@ -1,8 +1,8 @@
 """Notebook 02's checks: the reference passes, the stub is TODO, each usual mistake is told."""
 
-import pytest
-
 from lora_teach.exercises import TODO, check_count_layer, check_delta_weight
+
+import pytest
 
 
 def count(in_features, out_features, rank):

@@ -1,7 +1,7 @@
+from lora_teach.exercises import TODO, check_options, check_overlay
+
 import pytest
 import torch
-
-from lora_teach.exercises import TODO, check_options, check_overlay
 
 BLOCK = r"blocks\.2\.mlp\..*"
 

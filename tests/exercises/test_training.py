@@ -1,10 +1,10 @@
-import pytest
-import torch
-
 from lora_teach import training_steps
 from lora_teach.bases import evaluate, name_loss
 from lora_teach.datasets import names
 from lora_teach.exercises import TODO, check_best_strength, check_gradient_of_A, check_gradient_of_B
+
+import pytest
+import torch
 
 
 def gradient_of_B(x, A, grad_output, scaling):

@@ -1,9 +1,9 @@
 """Exercises of notebook 11: the checks pass the solutions and name each usual mistake."""
 
+from lora_teach.exercises import TODO, check_effective_rank, check_phi
+
 import pytest
 import torch
-
-from lora_teach.exercises import TODO, check_effective_rank, check_phi
 
 
 def bases(A, B):

@@ -1,9 +1,9 @@
 """Notebook 10's checks: the reference passes, the stub is TODO, each usual mistake is told."""
 
-import pytest
-
 from lora_teach.exercises import TODO, check_count_q_v, check_smallest_batch
 from lora_teach.measure.predicted_memory import predict_memory
+
+import pytest
 
 
 def count_q_v(width, heads, kv_heads, layers, rank):

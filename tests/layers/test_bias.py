@@ -3,14 +3,14 @@
 import copy
 import warnings
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach import LoRAModel
 from lora_teach.peft_format.xray import lint
 from tests.peft_format.folders import change_config, change_tensors
 from tests.toy import awake, bits, fixed, numbers, picture, same_bits, same_picture
+
+import pytest
+import torch
+from torch import nn
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore:Careful, disabling adapter layers with bias")

@@ -4,16 +4,16 @@ import copy
 import re
 import warnings
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach import LoRALayer, LoRAModel, train
 from lora_teach.layers.conv2d import LoRAConv2d
 from lora_teach.layers.embedding import LoRAEmbedding
 from lora_teach.peft_format.xray import lint, xray
 from tests.test_architectures import close, llama, make
 from tests.toy import TinyGPT, awake, bits, fixed, numbers, picture, same_bits, same_picture, tokens
+
+import pytest
+import torch
+from torch import nn
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

@@ -2,12 +2,12 @@
 
 import math
 
+from lora_teach.layers.conv2d import LoRAConv2d
+from tests.toy import fixed, numbers
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach.layers.conv2d import LoRAConv2d
-from tests.toy import fixed, numbers
 
 
 def test_the_start_is_the_authors():

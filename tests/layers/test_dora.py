@@ -4,14 +4,14 @@ import copy
 import io
 import warnings
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach import LoRAModel, train
 from lora_teach.layers.dora import DoRALayer
 from tests.test_architectures import close, gpt2, llama, make
 from tests.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
+
+import pytest
+import torch
+from torch import nn
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

@@ -1,11 +1,11 @@
 """The LoRA layer beside an embedding, alone; beside its module it is in test_build.py."""
 
+from lora_teach.layers.embedding import LoRAEmbedding
+from tests.toy import fixed, tokens
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach.layers.embedding import LoRAEmbedding
-from tests.toy import fixed, tokens
 
 
 def test_an_embeddings_padding_row_gets_no_gradient():

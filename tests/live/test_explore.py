@@ -3,16 +3,16 @@ import base64
 import html
 import io
 
+from lora_teach.live import Explorer, View, explore
+from lora_teach.plots import figure, panels, show
+from tests.live.sweep import assert_whole, sweep
+from tests.live.toy import Toy
+
 import ipywidgets
 import numpy as np
 import pytest
 from PIL import Image
 from traitlets import TraitError
-
-from lora_teach.live import Explorer, View, explore
-from lora_teach.plots import figure, panels, show
-from tests.live.sweep import assert_whole, sweep
-from tests.live.toy import Toy
 
 
 def decoded(picture):

@@ -1,12 +1,12 @@
 """Learning against forgetting says what the results say, read off another way."""
 
-import pytest
-
 from lora_teach.live import explore
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.forgetting.view import Forgetting
 from tests.live.sweep import sweep
 from tests.plots.small import FORGETTING
+
+import pytest
 
 YOURS = {"language": "Icelandic", "strength": [[3.0, 2.0], [2.6, 2.4], [2.45, 2.75], [2.5, 3.5]]}
 

@@ -4,10 +4,10 @@ import ast
 import subprocess
 from pathlib import Path
 
+from tests.live.toy import answered_while_running
+
 import pytest
 from jupyter_client.manager import start_new_kernel
-
-from tests.live.toy import answered_while_running
 
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = """

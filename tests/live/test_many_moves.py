@@ -6,14 +6,14 @@ import threading
 import time
 from pathlib import Path
 
+from lora_teach.live import explore
+from lora_teach.pictures.turn_it_down.view import TurnItDown
+from tests.live.toy import Toy
+
 import ipywidgets
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-
-from lora_teach.live import explore
-from lora_teach.pictures.turn_it_down.view import TurnItDown
-from tests.live.toy import Toy
 
 STATM = Path("/proc/self/statm")
 WARM_UP, MOVES = 300, 1000

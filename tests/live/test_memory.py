@@ -2,13 +2,13 @@
 
 import re
 
-import numpy as np
-import pytest
-
 from lora_teach.measure.architectures import build, targets
 from lora_teach.measure.predicted_memory import predict_memory
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.memory.view import MODELS, RANK, START, MemoryBars
+
+import numpy as np
+import pytest
 
 SMOL, LARGE = "SmolLM2-135M", "Llama-3.1-8B"
 

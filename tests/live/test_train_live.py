@@ -1,18 +1,18 @@
 import asyncio
 import inspect
 
-import ipywidgets
-import numpy as np
-import pytest
-import torch
-from torch import nn
-
 from lora_teach import LoRAModel, train
 from lora_teach.live import monitor, train_live
 from lora_teach.live import train_live as training
 from lora_teach.live import watch as watching
 from lora_teach.training import NonFiniteLoss
 from tests.live.toy import Toy
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+from torch import nn
 
 BATCHES = [
     (x, x.sum(1, keepdim=True)) for x in torch.randn(20, 8, 6, generator=torch.Generator().manual_seed(0)).unbind()

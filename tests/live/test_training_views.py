@@ -3,14 +3,14 @@
 import re
 from math import exp
 
-import pytest
-
 from lora_teach.live import explore
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.cut_or_train.view import CutOrTrain
 from lora_teach.pictures.turn_it_down.view import TurnItDown
 from tests.live.sweep import sweep
 from tests.plots.small import CUT_OR_TRAIN, TURN_IT_DOWN
+
+import pytest
 
 
 def numbers(text):

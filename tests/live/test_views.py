@@ -6,14 +6,14 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-import nbformat
-import pytest
-
 import lora_teach.pictures
 from lora_teach.live import View, explore
 from lora_teach.live.controls import control, positions
 from tests.live.sweep import sweep
 from tests.live.toy import Toy
+
+import nbformat
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

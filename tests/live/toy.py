@@ -2,11 +2,11 @@
 
 import sys
 
-import numpy as np
-import pytest
-
 from lora_teach.live import View, explore
 from lora_teach.plots import Picture, figure, legend, line, matrix, panels, styled
+
+import numpy as np
+import pytest
 
 X = np.linspace(0, 10, 50)
 # Of a test that moves or presses something while a cell runs.

@@ -2,12 +2,12 @@
 
 from collections import namedtuple
 
+from lora_teach import LoRAModel, train, training_steps
+from tests.toy import awake, mlp, numbers
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach import LoRAModel, train, training_steps
-from tests.toy import awake, mlp, numbers
 
 Batch = namedtuple("Batch", "inputs targets")
 mse = nn.functional.mse_loss

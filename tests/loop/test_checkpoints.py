@@ -5,11 +5,11 @@ import subprocess
 import sys
 import textwrap
 
+from lora_teach import LoRAModel, train
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach import LoRAModel, train
 
 RUN = """
     import os, sys, torch

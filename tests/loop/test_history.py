@@ -2,11 +2,11 @@
 
 import pickle
 
+from lora_teach import History, NonFiniteLoss, Step, train
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach import History, NonFiniteLoss, Step, train
 
 
 def test_a_history_has_one_entry_a_step():

@@ -1,11 +1,11 @@
 """The parameters that train, and their optimiser."""
 
+from lora_teach import LoRAModel, train, training_steps
+from tests.toy import awake, bits, mlp, numbers, same_bits
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach import LoRAModel, train, training_steps
-from tests.toy import awake, bits, mlp, numbers, same_bits
 
 mse = nn.functional.mse_loss
 

@@ -1,8 +1,8 @@
 """Random numbers of a run."""
 
-import torch
-
 from lora_teach.loop.randomness import IsolatedRandomness
+
+import torch
 
 
 def test_draws_inside_continue_each_other_and_leave_the_callers_alone():

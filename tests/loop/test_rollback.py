@@ -2,13 +2,13 @@
 
 import math
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach import LoRAModel, NonFiniteLoss, training_steps
 from lora_teach.loop.rollback import Rollback, left_as_found
 from tests.toy import bits, mlp, same_bits
+
+import pytest
+import torch
+from torch import nn
 
 
 @pytest.fixture

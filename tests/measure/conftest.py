@@ -1,8 +1,8 @@
 """Bases for what a step costs."""
 
-import pytest
-
 from lora_teach.measure.costs import new_base
+
+import pytest
 
 
 @pytest.fixture(scope="module")

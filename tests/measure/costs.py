@@ -1,8 +1,8 @@
 """The cases in which a prediction is held against a real step."""
 
-import pytest
-
 from lora_teach.measure.costs import SIZES
+
+import pytest
 
 CASES = [
     pytest.param(base, *size, marks=[pytest.mark.smollm2] if base == "SmolLM2-135M" else [])

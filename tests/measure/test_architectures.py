@@ -3,9 +3,6 @@
 import math
 import warnings
 
-import pytest
-import torch
-
 from lora_teach import LoRAModel
 from lora_teach.measure.architectures import (
     ARCHITECTURES,
@@ -20,6 +17,9 @@ from lora_teach.measure.architectures import (
 )
 from lora_teach.measure.counting import lora_parameters
 from lora_teach.measure.published_counts import verdict
+
+import pytest
+import torch
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

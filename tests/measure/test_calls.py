@@ -1,11 +1,11 @@
 """Operations are counted through forward and backward, and LoRA makes more of them."""
 
-import pytest
-import torch
-
 from lora_teach import LoRAModel
 from lora_teach.bases import NameGPT, name_loss
 from lora_teach.measure.calls import count_calls
+
+import pytest
+import torch
 
 TOKENS = torch.arange(24).reshape(2, 12)
 

@@ -1,6 +1,6 @@
-import torch
-
 from lora_teach.measure.clock import take_turns
+
+import torch
 
 
 def test_the_median_leaves_out_the_worst_and_the_first_rounds_do_not_count():

@@ -1,12 +1,12 @@
 """Counts from sizes alone, compared with adapters that are really built."""
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach import LoRALayer, LoRAModel
 from lora_teach.bases import NameGPT
 from lora_teach.measure.counting import break_even_rank, layer_parameters, lora_parameters
+
+import pytest
+import torch
+from torch import nn
 
 
 @pytest.mark.parametrize("sizes", [(96, 96, 1), (96, 384, 4), (10, 3, 3)])

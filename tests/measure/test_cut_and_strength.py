@@ -1,8 +1,5 @@
 """Cutting a finished update to rank r, and turning it down."""
 
-import pytest
-import torch
-
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.strength import scaled_update, strength_path
@@ -15,6 +12,9 @@ from lora_teach.measure.truncate_update import (
     truncate_update,
 )
 from lora_teach.measure.tuning import trainable_copy, tune
+
+import pytest
+import torch
 
 QUICK = {"steps": 8, "check_every": 4, "batch_size": 16}
 

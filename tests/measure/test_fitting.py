@@ -1,12 +1,12 @@
 """A LoRA layer learns a matrix from random x and x times the matrix."""
 
-import pytest
-import torch
-
 from lora_teach import LoRALayer, train
 from lora_teach.datasets.photo import centred_pagoda
 from lora_teach.measure import energy_lost, truncate
 from lora_teach.measure.fitting import LR, examples, falling, fit_in_place, fresh_layer
+
+import pytest
+import torch
 
 
 @pytest.fixture(scope="module")

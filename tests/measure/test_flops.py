@@ -1,15 +1,15 @@
 """How much a training step computes: the prediction from shapes against torch's counter."""
 
-import pytest
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-
 from lora_teach import LoRAModel
 from lora_teach.measure.costs import QUERY_VALUE, SETTINGS, compare_flops, new_base, random_batch
 from lora_teach.measure.flops import count_flops, layer_flops, predict_flops
 from lora_teach.measure.measured_memory import loss_of
 from tests.measure.costs import CASES
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 transformers = pytest.importorskip("transformers")
 

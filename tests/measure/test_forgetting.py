@@ -1,7 +1,5 @@
 """Learning against forgetting: what a run keeps, the order of the runs, and who forgets less at equal learning."""
 
-import pytest
-
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.results import load_result
@@ -31,6 +29,8 @@ from lora_teach.pictures.forgetting.numbers import (
     runs_of,
 )
 from tests.plots.small import FORGETTING
+
+import pytest
 
 ZULU, ICELANDIC = FORGETTING["results"].values()
 QUICK = {"steps": 4, "check_every": 2, "batch_size": 16, "strengths": (0, 1), "looks": (0, 4)}

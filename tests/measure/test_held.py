@@ -1,13 +1,13 @@
 """The measured memory of a step, against what can be counted by hand; and that measuring leaves no trace."""
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach import LoRAModel
 from lora_teach.bases.name_gpt import NameGPT
 from lora_teach.measure.costs import new_base, random_batch
 from lora_teach.measure.measured_memory import Saved, checkpointed, measure_memory
+
+import pytest
+import torch
+from torch import nn
 
 pytest.importorskip("transformers")
 

@@ -2,10 +2,6 @@
 
 import math
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach.measure import (
     amplification,
     intruder_dimensions,
@@ -16,6 +12,10 @@ from lora_teach.measure import (
     truncate,
 )
 from lora_teach.measure.intruders import intruder_part
+
+import pytest
+import torch
+from torch import nn
 
 
 def some(*shape, seed=0):

@@ -1,8 +1,5 @@
 import math
 
-import pytest
-import torch
-
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt, sample_names
 from lora_teach.datasets import names
 from lora_teach.measure.judging import (
@@ -18,6 +15,9 @@ from lora_teach.measure.judging import (
     tastes,
 )
 from lora_teach.measure.writing import Writer, write_names
+
+import pytest
+import torch
 
 ADAPTED = names.languages()[1:]
 SHOWN = ["Finnish", "Zulu", "Italian", "Indonesian", "Icelandic"]  # the buttons of notebook 00

@@ -2,9 +2,6 @@
 
 import copy
 
-import pytest
-import torch
-
 from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.datasets.shipped import DATA
@@ -22,6 +19,9 @@ from lora_teach.measure.learned import (
 )
 from lora_teach.measure.truncate_update import block_matrices
 from lora_teach.peft_format.xray import xray
+
+import pytest
+import torch
 
 SOME = names.load("English").test[:40]
 

@@ -3,15 +3,15 @@
 import weakref
 from contextlib import nullcontext
 
-import pytest
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-
 from lora_teach import LoRAModel
 from lora_teach.measure.costs import SETTINGS, TINY_LLAMA, new_base, random_batch
 from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of
 from lora_teach.measure.predicted_memory import predict_memory, predict_peak
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 transformers = pytest.importorskip("transformers")
 

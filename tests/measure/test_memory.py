@@ -3,10 +3,6 @@
 import copy
 from dataclasses import astuple
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach import LoRAModel
 from lora_teach.bases.name_gpt import NameGPT
 from lora_teach.measure.architectures import build
@@ -24,6 +20,10 @@ from lora_teach.measure.measured_memory import measure_memory
 from lora_teach.measure.predicted_memory import Memory, predict_kept, predict_memory, predict_peak, readable
 from lora_teach.measure.results import load_result
 from tests.measure.costs import CASES
+
+import pytest
+import torch
+from torch import nn
 
 transformers = pytest.importorskip("transformers")
 

@@ -1,9 +1,9 @@
 """Every printed number beside the derived one; the derived ones are counted here once more, by hand."""
 
-import pytest
-
 from lora_teach.measure.architectures import build
 from lora_teach.measure.published_counts import HEADING, MARKS, ROWS, printed_rows, verdict
+
+import pytest
 
 D = {"RoBERTa-base": (12, 768), "RoBERTa-large": (24, 1024), "DeBERTa-v2-XXL": (48, 1536), "GPT-2 medium": (24, 1024),
      "GPT-2 large": (36, 1280), "GPT-3 175B": (96, 12_288), "Llama-2-7B": (32, 4096)}  # fmt: skip

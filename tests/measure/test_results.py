@@ -1,10 +1,10 @@
 """The finished experiments in data/: they hold what the course says about them."""
 
-import pytest
-
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names, shipped
 from lora_teach.measure.results import RESULTS, load_result, write_result
+
+import pytest
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,15 @@
 """DigitNet retrained: what a slider may rely on."""
 
-import pytest
-import torch
-import torch.nn.functional as F
-
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.measure.retraining import CHANCE, HIDDEN, Retrained, digit_batches, retrain
 from lora_teach.measure.tuning import trainable_copy
 from lora_teach.training import train
 from lora_teach.utils.threads import one_thread
+
+import pytest
+import torch
+import torch.nn.functional as F
 
 TURNED = digits.rotated(30)
 

@@ -1,12 +1,12 @@
 """Separate rates: four numbers that are two; runs that should be the same are, and others are not."""
 
-import pytest
-import torch
-
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.measure.retraining import LR, retrain
 from lora_teach.measure.separate_rates import EPS, accuracy_by_strength, train_separate_rates, two_lives_of_alpha
+
+import pytest
+import torch
 
 TURNED = digits.rotated(90)
 C = 4

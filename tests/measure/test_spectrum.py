@@ -2,11 +2,11 @@
 
 import math
 
-import pytest
-import torch
-
 from lora_teach.datasets import photo
 from lora_teach.measure import effective_rank, energy_kept, energy_lost, factors, numerical_rank, spectrum, truncate
+
+import pytest
+import torch
 
 
 def some(*shape, seed=0):

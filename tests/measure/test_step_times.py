@@ -2,10 +2,10 @@
 
 import json
 
-import pytest
-
 from lora_teach.pictures.step_cost import numbers as module
 from lora_teach.pictures.step_cost.numbers import StepTime, step_times
+
+import pytest
 
 
 def made(device, time):

@@ -1,11 +1,11 @@
 """φ: against a slow implementation, in cases with a known answer, and beside chance."""
 
-import pytest
-import torch
-
 from lora_teach import LoRALayer
 from lora_teach.measure import random_similarity, similarity_map, subspace_similarity
 from lora_teach.measure.subspace import directions, random_similarities
+
+import pytest
+import torch
 
 
 def some(*shape, seed=0):

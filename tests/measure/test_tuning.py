@@ -1,12 +1,12 @@
 """Tuning with the checkpoint chosen on validation names."""
 
-import pytest
-import torch
-
 from lora_teach import LoRAModel
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.tuning import best_learning_rate, trainable_copy, tune, tune_best
+
+import pytest
+import torch
 
 QUICK = {"steps": 12, "check_every": 4, "batch_size": 16}
 

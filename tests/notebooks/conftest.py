@@ -1,6 +1,6 @@
-import pytest
-
 from tests.notebooks import toy
+
+import pytest
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ import io
 import re
 from collections.abc import Iterator
 
-import numpy as np
-from PIL import Image
-
 from lora_teach.plots.picture import caption
 from tests.notebooks.reading import Lesson, dead_links
 from tests.notebooks.save import NotClean, is_clean
+
+import numpy as np
+from PIL import Image
 
 FILE_BYTES = 500_000
 PICTURE_WIDTH = 1200

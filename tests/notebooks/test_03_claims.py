@@ -3,15 +3,15 @@
 import re
 import warnings
 
-import pytest
-import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
-
 from lora_teach import LoRAModel
 from lora_teach.bases import NameGPT
 from lora_teach.exercises import check_options, check_overlay
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 
 
 def wrapped(**options):

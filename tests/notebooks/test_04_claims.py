@@ -2,10 +2,6 @@
 
 import inspect
 
-import numpy as np
-import pytest
-import torch
-
 from lora_teach import LoRAModel, train
 from lora_teach.bases import evaluate, load_name_gpt, name_loss
 from lora_teach.datasets import names
@@ -13,6 +9,10 @@ from lora_teach.exercises import check_best_strength, check_gradient_of_A, check
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.race.view import own_best, stopped_at
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+import numpy as np
+import pytest
+import torch
 
 
 @pytest.fixture(scope="module")

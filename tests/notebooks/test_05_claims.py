@@ -4,10 +4,6 @@ from dataclasses import fields
 from math import sqrt
 from statistics import mean
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach import LoRALayer
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
@@ -19,6 +15,10 @@ from lora_teach.pictures.angle.numbers import FULL_LR
 from lora_teach.pictures.ranks.numbers import gain_lines
 from lora_teach.pictures.valleys.numbers import measure_valleys
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+import pytest
+import torch
+from torch import nn
 
 TURNED, BLACK = digits.rotated(90), digits.inverted()
 

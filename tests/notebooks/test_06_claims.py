@@ -1,8 +1,5 @@
 """What notebook 06 says without a cell that shows it, or reads off a picture or table; and its solutions solve."""
 
-import pytest
-import torch
-
 from lora_teach import LoRAModel
 from lora_teach.bases import load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
@@ -13,6 +10,9 @@ from lora_teach.pictures.mix import Mix
 from lora_teach.pictures.mix.numbers import mixture_losses
 from lora_teach.pictures.morph.view import COLUMNS
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+import pytest
+import torch
 
 FINNISH = ROOT / "data" / "adapters" / "finnish"
 

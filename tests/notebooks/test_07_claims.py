@@ -2,13 +2,13 @@
 
 from collections import Counter
 
-import pytest
-
 from lora_teach.datasets import appointments
 from lora_teach.exercises import check_break_even, check_completion_labels
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.answer_sheet.numbers import grade_sheet, plain_program, stored
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+import pytest
 
 EXAM = appointments.exam(24)
 

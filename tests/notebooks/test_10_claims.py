@@ -1,8 +1,5 @@
 """What notebook 10 says without a cell that shows it; and that its solutions solve."""
 
-import pytest
-import torch
-
 from lora_teach import LoRAModel
 from lora_teach.bases import NameGPT
 from lora_teach.exercises import check_count_q_v, check_smallest_batch
@@ -12,6 +9,9 @@ from lora_teach.measure.predicted_memory import predict_memory
 from lora_teach.measure.published_counts import printed_rows
 from lora_teach.pictures.step_cost.numbers import WAYS, step_times
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+import pytest
+import torch
 
 LLAMA = "Llama-3.1-8B"
 

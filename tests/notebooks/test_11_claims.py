@@ -2,10 +2,6 @@
 
 from statistics import mean, median
 
-import numpy as np
-import pytest
-import torch
-
 from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.exercises import check_effective_rank, check_phi
@@ -19,6 +15,10 @@ from lora_teach.pictures.forgetting.view import Forgetting
 from lora_teach.pictures.intruders.view import LETTERS_KNOWN
 from lora_teach.pictures.learned_spectra.view import Spectra
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
+
+import numpy as np
+import pytest
+import torch
 
 BY_LANGUAGE = {
     "LoRA r = 1 has more of them than full": ["holds here", "fails here"],

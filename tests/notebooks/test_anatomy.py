@@ -1,7 +1,7 @@
-import pytest
-
 from tests.notebooks.anatomy import RULES
 from tests.notebooks.reading import NOTEBOOKS, Lesson
+
+import pytest
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -3,13 +3,13 @@
 import base64
 import io
 
-import nbformat
-import pytest
-from PIL import Image
-
 from tests.notebooks import anatomy, hygiene, toy
 from tests.notebooks.reading import Lesson
 from tests.notebooks.save import render
+
+import nbformat
+import pytest
+from PIL import Image
 
 RULES = {rule.__name__: rule for rule in [*anatomy.RULES, *hygiene.RULES]}
 

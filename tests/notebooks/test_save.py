@@ -1,10 +1,10 @@
 import json
 
+from tests.notebooks import save, toy
+
 import nbformat
 import pytest
 from nbformat import v4
-
-from tests.notebooks import save, toy
 
 
 def saved(path, *cells):

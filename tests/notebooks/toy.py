@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nbformat import v4
-
 from tests.notebooks import save
+
+from nbformat import v4
 
 CARD = " · ".join(
     [

@@ -2,11 +2,11 @@
 
 import math
 
-import pytest
-
 from lora_teach import LoRAConfig, LoRALayer, LoRAModel
 from lora_teach.overlay.adapter import Adapter, mixture_of
 from tests.toy import mlp
+
+import pytest
 
 
 @pytest.fixture

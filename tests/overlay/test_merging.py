@@ -1,14 +1,14 @@
 """Merging: folding updates into the weights, and taking them out again to the last bit."""
 
-import pytest
-import torch
-from torch import nn
-from torch.nn.utils import parametrizations
-
 from lora_teach import LoRALayer, LoRAModel
 from lora_teach.overlay import merging
 from lora_teach.overlay.nested_modules import walk
 from tests.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 

@@ -2,13 +2,13 @@
 
 import copy
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach import LoRALayer, LoRAModel
 from lora_teach.overlay.nested_modules import NestedModules
 from tests.toy import TinyGPT, awake, bits, numbers, same_bits, tokens
+
+import pytest
+import torch
+from torch import nn
 
 
 @pytest.fixture

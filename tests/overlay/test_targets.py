@@ -1,13 +1,13 @@
 """Which modules are adapted, and why the others are not."""
 
-import pytest
-import torch
-from torch import nn
-
 from lora_teach import LoRAConfig, LoRAModel
 from lora_teach.layers.build import is_adaptable, is_conv1d, sizes
 from lora_teach.overlay.targets import choose, matches
 from tests.toy import TinyGPT, mlp, picture, same_picture
+
+import pytest
+import torch
+from torch import nn
 
 Q0, V0, Q1, V1 = "blocks.0.q_proj", "blocks.0.v_proj", "blocks.1.q_proj", "blocks.1.v_proj"
 

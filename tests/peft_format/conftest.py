@@ -2,9 +2,9 @@
 
 import shutil
 
-import pytest
-
 from tests.peft_format.folders import adapted
+
+import pytest
 
 
 @pytest.fixture(scope="module")

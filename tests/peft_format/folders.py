@@ -2,12 +2,12 @@
 
 import json
 
+from lora_teach import LoRAModel
+from tests.toy import TinyGPT, awake, tokens
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-
-from lora_teach import LoRAModel
-from tests.toy import TinyGPT, awake, tokens
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 

@@ -8,14 +8,14 @@ import shutil
 import sys
 import warnings
 
-import pytest
-
 from lora_teach import LoRAModel
 from lora_teach.peft_format.folder import CONFIG_FILE, WEIGHTS_FILE
 from lora_teach.peft_format.xray import lint, xray
 from tests.peft_format.folders import adapted, base
 from tests.peft_format.hostile import mutate
 from tests.toy import awake, bits, picture, same_bits, same_picture
+
+import pytest
 
 resource = pytest.importorskip("resource")  # which Windows lacks
 MUTATIONS = int(os.environ.get("LORA_TEACH_MUTATIONS", "300"))

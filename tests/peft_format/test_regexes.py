@@ -1,12 +1,12 @@
 """A regular expression that would take for ever is refused before it is used."""
 
-import pytest
-
 from lora_teach import LoRAModel
 from lora_teach.peft_format.regexes import refuse_slow
 from lora_teach.utils import patterns
 from tests.peft_format.folders import adapted, base, change_config
 from tests.toy import picture, same_picture
+
+import pytest
 
 NAMES = [name for name, _ in base().named_modules()]
 SLOW = r"(((((((\w|\w\w|\.)+)+)+)+)+)+)+[-!]"  # seconds on a name of fifteen letters, and each letter multiplies it

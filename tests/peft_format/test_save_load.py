@@ -6,11 +6,6 @@ import shutil
 import subprocess
 import sys
 
-import pytest
-import torch
-from safetensors.torch import load_file
-from torch import nn
-
 from lora_teach import LoRAModel
 from tests.peft_format.folders import (
     CONFIG,
@@ -27,6 +22,11 @@ from tests.peft_format.folders import (
     whole_numbers,
 )
 from tests.toy import awake, bits, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
 
 peft = pytest.importorskip("peft")
 

@@ -4,10 +4,6 @@ import dataclasses
 import json
 import os
 
-import pytest
-import torch
-from safetensors.torch import load_file, save_file
-
 from lora_teach import LoRAModel
 from lora_teach.peft_format.config import KNOWN
 from lora_teach.peft_format.folder import CONFIG_FILE, WEIGHTS_FILE
@@ -24,6 +20,10 @@ from tests.peft_format.folders import (
     say_twice,
     whole_numbers,
 )
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 peft = pytest.importorskip("peft")
 

@@ -1,10 +1,10 @@
 """A base in place of a language model: a tiny network that trains, and answers that a test decides."""
 
-import torch
-from torch import nn
-
 from lora_teach import LoRAModel
 from lora_teach.datasets import appointments
+
+import torch
+from torch import nn
 
 
 class Pupil:

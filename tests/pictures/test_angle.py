@@ -3,10 +3,6 @@
 import re
 from types import SimpleNamespace
 
-import numpy as np
-import pytest
-import torch
-
 from data.make_angle import TASKS, task_results
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
@@ -19,6 +15,10 @@ from lora_teach.pictures.angle import view as view_module
 from lora_teach.pictures.angle.numbers import FULL_LR, changed
 from lora_teach.pictures.angle.view import GHOSTS, SAMPLES, Angle, Result, draw_tasks, strip
 from lora_teach.plots.style import settle
+
+import numpy as np
+import pytest
+import torch
 
 BLACK = digits.inverted()
 

@@ -9,11 +9,6 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
-import pytest
-import torch
-from torch import nn
-
 from lora_teach.datasets import appointments
 from lora_teach.live import explore, monitor
 from lora_teach.live import watch as watching
@@ -25,6 +20,11 @@ from lora_teach.pictures.answer_sheet.view import DrawnSheet, Filling, draw_shee
 from lora_teach.training import Step, training_steps
 from tests.live.sweep import sweep
 from tests.pictures.pupil import pupil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAM = appointments.exam(24)

@@ -1,10 +1,5 @@
 """The first step: what its docstring derives, held against steps that were taken; and that these are drawn."""
 
-import numpy as np
-import pytest
-import torch
-import torch.nn.functional as F
-
 from lora_teach.bases import load_digit_net
 from lora_teach.datasets import digits
 from lora_teach.layer import SCALINGS
@@ -13,6 +8,11 @@ from lora_teach.measure.tuning import trainable_copy
 from lora_teach.pictures.first_step.numbers import LR, OPTIMIZERS, first_drop, first_drops, growth
 from lora_teach.pictures.first_step.view import POWERS, RULES, draw_first_steps
 from lora_teach.plots.style import MARKERS
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
 
 TURNED = digits.rotated(90)
 

@@ -1,8 +1,8 @@
-import pytest
-
 from lora_teach import LoRAModel
 from lora_teach.bases import NameGPT
 from lora_teach.pictures.freezing.view import draw_changes, rows
+
+import pytest
 
 CHANGES = {name: 0.02 if "lora" in name else 0.0 for name, _ in LoRAModel(NameGPT(), rank=1).named_parameters()}
 

@@ -1,13 +1,13 @@
 """Icons says which tiles are complete and shows what was guessed; outer products are drawn as they are."""
 
-import numpy as np
-import pytest
-import torch
-
 from lora_teach.datasets.icons import icons
 from lora_teach.live import explore
 from lora_teach.pictures.icons import Icons, draw_outer_products
 from tests.live.sweep import sweep
+
+import numpy as np
+import pytest
+import torch
 
 RIGHT = [6, 1, 16, 2, 16, 1, 8, 2]
 

@@ -2,10 +2,6 @@
 
 import re
 
-import numpy as np
-import pytest
-import torch
-
 from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure import intruder_dimensions, shrink_intruders
@@ -14,6 +10,10 @@ from lora_teach.measure.results import load_result
 from lora_teach.measure.truncate_update import block_matrices
 from lora_teach.pictures.intruders import Intruders
 from lora_teach.pictures.intruders.view import FACTORS, LETTERS_KNOWN, METERS, draw_contenders
+
+import numpy as np
+import pytest
+import torch
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,13 @@
 
 import re
 
-import pytest
-import torch
-
 from lora_teach.datasets.photo import centred_pagoda
 from lora_teach.live import explore
 from lora_teach.pictures.keyhole.view import RANKS, STEPS, Keyhole
 from tests.live.sweep import sweep
+
+import pytest
+import torch
 
 
 @pytest.fixture(scope="module")

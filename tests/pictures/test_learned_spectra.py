@@ -1,12 +1,12 @@
 """Spectra say and draw what the file holds, counted another way."""
 
-import pytest
-from matplotlib.figure import Figure
-
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.learned_spectra import Spectra
 from lora_teach.pictures.learned_spectra import view as module
 from lora_teach.plots.style import MARKERS
+
+import pytest
+from matplotlib.figure import Figure
 
 KINDS, SHARE = module.KINDS, module.SHARE
 

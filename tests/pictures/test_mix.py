@@ -2,12 +2,6 @@
 
 import math
 
-import numpy as np
-import pytest
-import torch
-from matplotlib.colors import to_rgba
-from matplotlib.patches import Rectangle
-
 from lora_teach.bases import evaluate, gumbel_noise, load_language_adapter, load_name_gpt, name_loss, sample_names
 from lora_teach.datasets import names
 from lora_teach.live import explore
@@ -16,6 +10,12 @@ from lora_teach.pictures.mix import Mix
 from lora_teach.pictures.mix.numbers import averaged_factors, averaged_probabilities, mixture_losses, share_of_gain
 from lora_teach.pictures.mix.view import COLUMNS, SEED, SHOWN, TILES
 from lora_teach.plots import COLOURS
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Rectangle
 
 HALVES = {"Finnish": 0.5, "Zulu": 0.5}
 

@@ -1,5 +1,3 @@
-import pytest
-
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt, sample_names
 from lora_teach.live import explore
 from lora_teach.measure.judging import STRENGTHS, Jury, measured
@@ -7,6 +5,8 @@ from lora_teach.pictures.morph import Morph, names_demo
 from lora_teach.pictures.morph.view import COLUMNS, LANGUAGES, SEED, Curves, draw_columns
 from lora_teach.plots import figure, panels
 from lora_teach.plots.name_tiles import Written
+
+import pytest
 
 LINES = [0.0, 1.0, 3.0], [2.0, 3.0, 5.0], [5.0, 2.0, 4.0]  # strengths, English judge, other judge
 PLACES = [("Finnish", 0.0), ("Zulu", 1.0), ("Icelandic", 3.0), ("Indonesian", 1.4), ("Italian", 0.5)]

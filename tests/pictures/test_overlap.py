@@ -2,12 +2,12 @@
 
 import re
 
-import numpy as np
-import pytest
-
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.overlap import Overlap
 from lora_teach.pictures.overlap.view import LABELS, draw_maps
+
+import numpy as np
+import pytest
 
 TITLES = list(LABELS)
 

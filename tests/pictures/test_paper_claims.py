@@ -2,8 +2,6 @@
 
 from statistics import mean
 
-import pytest
-
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.forgetting.paper_claims import (
     Claim,
@@ -13,6 +11,8 @@ from lora_teach.pictures.forgetting.paper_claims import (
     learned_claims,
     verdict,
 )
+
+import pytest
 
 
 @pytest.mark.parametrize(

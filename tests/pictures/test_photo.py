@@ -2,16 +2,16 @@
 
 import re
 
-import numpy as np
-import pytest
-import torch
-
 from lora_teach.datasets.photo import centred_pagoda
 from lora_teach.live import explore
 from lora_teach.measure import truncate
 from lora_teach.pictures.photo import Photo, draw_attempts, draw_one
 from lora_teach.plots import show
 from tests.live.sweep import sweep
+
+import numpy as np
+import pytest
+import torch
 
 
 def test_the_sentence_gives_what_is_lost_and_stored():

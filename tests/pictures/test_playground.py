@@ -8,12 +8,6 @@ import itertools
 import math
 import re
 
-import ipywidgets
-import numpy as np
-import pytest
-import torch
-from PIL import Image
-
 import lora_teach
 from lora_teach import LoRAModel
 from lora_teach.bases import accuracy, evaluate, gumbel_noise, load_digit_net, load_name_gpt, sample_names
@@ -36,6 +30,12 @@ from lora_teach.plots.name_tiles import Written
 from lora_teach.plots.style import LINES, MARKERS
 from lora_teach.utils.threads import one_thread
 from tests.live.sweep import assert_whole
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
 
 # Materials
 

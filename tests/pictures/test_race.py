@@ -4,9 +4,6 @@ import copy
 import re
 from statistics import mean
 
-import numpy as np
-import pytest
-
 from lora_teach.live import explore
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.race import Race
@@ -14,6 +11,9 @@ from lora_teach.pictures.race.view import draw_all, roles
 from lora_teach.plots.style import settle
 from tests.live.sweep import sweep
 from tests.plots.small import RACE
+
+import numpy as np
+import pytest
 
 
 def shown(guess=None):

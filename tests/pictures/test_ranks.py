@@ -2,10 +2,10 @@
 
 from statistics import mean
 
-import pytest
-
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.ranks import draw_ranks, gain_lines, shares
+
+import pytest
 
 
 def test_shares_are_of_the_gain():

@@ -1,12 +1,12 @@
-import pytest
-from matplotlib.text import Text
-
 from lora_teach import LoRAModel
 from lora_teach.bases import NameGPT
 from lora_teach.bases.name_gpt import LAYER_GROUPS
 from lora_teach.live import explore
 from lora_teach.pictures.targets import Targets
 from tests.live.sweep import sweep
+
+import pytest
+from matplotlib.text import Text
 
 
 @pytest.fixture(scope="module")

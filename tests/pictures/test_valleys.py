@@ -6,9 +6,6 @@ import re
 from itertools import islice
 from math import inf
 
-import ipywidgets
-import pytest
-
 from lora_teach.datasets import digits
 from lora_teach.live import explore, monitor
 from lora_teach.live import watch as watching
@@ -38,6 +35,9 @@ from lora_teach.pictures.valleys.view import (
 )
 from lora_teach.plots.style import settle
 from tests.live.sweep import sweep as swept
+
+import ipywidgets
+import pytest
 
 LRS = (0.001, 0.01, 0.1)
 

@@ -1,11 +1,11 @@
 """WakingUp's numbers and sentences, compared with numbers that are computed another way."""
 
+from lora_teach.measure.fitting import examples
+from lora_teach.pictures.waking_up.view import STARTS, STEPS, WakingUp, gradient_norms, start_layer
+
 import pytest
 import torch
 from torch import nn
-
-from lora_teach.measure.fitting import examples
-from lora_teach.pictures.waking_up.view import STARTS, STEPS, WakingUp, gradient_norms, start_layer
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 """Counts in full: dots, diagonal, shares and the file's axis are where the numbers are."""
 
-import numpy as np
-import pytest
-
 from lora_teach.pictures.architectures import drawing as architectures
 from lora_teach.plots.style import MARKERS
+
+import numpy as np
+import pytest
 
 NAMES, TOTALS = ["small", "other", "large"], [1e6, 1.05e6, 1e11]
 

@@ -2,15 +2,15 @@
 
 import copy
 
-import numpy as np
-import pytest
-from matplotlib.colors import same_color
-
 from lora_teach.pictures.forgetting import drawing as plots
 from lora_teach.pictures.forgetting.numbers import CONTENDERS
 from lora_teach.pictures.forgetting.view import Forgetting
 from lora_teach.plots.style import settle
 from tests.plots.small import FORGETTING
+
+import numpy as np
+import pytest
+from matplotlib.colors import same_color
 
 
 def lines(axes):

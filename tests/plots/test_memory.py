@@ -1,9 +1,9 @@
 """The bars of memory stack, are told apart without colour, and their axis follows them."""
 
+from lora_teach.pictures.memory import drawing as memory
+
 import numpy as np
 import pytest
-
-from lora_teach.pictures.memory import drawing as memory
 
 NAMES = ["full fine-tuning", "LoRA", "LoRA with\ncheckpointing"]
 HELD = [(4e9, 4e9, 8e9, 2e9), (4.1e9, 0.1e9, 0.2e9, 1.9e9), (4.1e9, 0.1e9, 0.2e9, 0.5e9)]

@@ -1,9 +1,9 @@
+from lora_teach.plots import Picture, figure, name_tiles, panels
+from lora_teach.plots.name_tiles import Board, Written
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
-
-from lora_teach.plots import Picture, figure, name_tiles, panels
-from lora_teach.plots.name_tiles import Board, Written
 
 
 def board(written, letters=8):

@@ -1,8 +1,8 @@
 """Models and adapters as squares: areas are numbers."""
 
-import pytest
-
 from lora_teach.plots import sizes
+
+import pytest
 
 
 def test_each_square_has_the_area_of_its_number():

@@ -1,16 +1,16 @@
 import io
 
+from lora_teach.plots import COLOURS, MARKERS, Picture, diamond, figure, legend, line, matrix, panels, show, styled
+from lora_teach.plots.loss_curve import LossCurve, smoothed
+from lora_teach.plots.picture import caption, frame_jpeg, kept_png
+from lora_teach.plots.style import CYCLE, LINES, make_room
+
 import matplotlib
 import matplotlib.style
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-
-from lora_teach.plots import COLOURS, MARKERS, Picture, diamond, figure, legend, line, matrix, panels, show, styled
-from lora_teach.plots.loss_curve import LossCurve, smoothed
-from lora_teach.plots.picture import caption, frame_jpeg, kept_png
-from lora_teach.plots.style import CYCLE, LINES, make_room
 
 
 def decoded(png):

@@ -2,14 +2,14 @@
 
 import copy
 
-import numpy as np
-import pytest
-
 from lora_teach.pictures.cut_or_train import drawing as cut_or_train
 from lora_teach.pictures.turn_it_down import drawing as turn_it_down
 from lora_teach.plots import figure, panels
 from lora_teach.plots.die import SIDES, die_axis
 from tests.plots.small import CUT_OR_TRAIN, TURN_IT_DOWN
+
+import numpy as np
+import pytest
 
 
 def points(axes, marker):

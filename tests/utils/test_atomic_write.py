@@ -1,8 +1,8 @@
 """Files that are whole or not there."""
 
-import pytest
-
 from lora_teach.utils.atomic_write import replace_file
+
+import pytest
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path):

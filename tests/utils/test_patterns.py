@@ -2,10 +2,10 @@
 
 import re
 
-import pytest
-
 from lora_teach import LoRAConfig
 from lora_teach.utils import patterns
+
+import pytest
 
 NAMES = ["q", "blocks.0.q_proj", "a{e<=1}", "b", "aa", "aaa", "a{e", "Q", "", "a{1<=e<=2}"]
 EXPRESSIONS = [

@@ -4,11 +4,6 @@ from functools import lru_cache
 from statistics import mean
 from typing import NamedTuple
 
-import numpy as np
-import torch
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets.digits import SIDE
 from lora_teach.live.explore import View
@@ -20,6 +15,11 @@ from lora_teach.plots.loss_curve import smoothed
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, log2_axis, panels, styled
 from lora_teach.utils.validation import check_guess
+
+import numpy as np
+import torch
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 SAMPLES = 6  # digits that are shown

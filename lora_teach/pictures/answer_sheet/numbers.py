@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from lora_teach.datasets import appointments
 from lora_teach.datasets.appointments import DAYS, Appointment
 from lora_teach.training import History, Step, training_steps
+
+import numpy as np
 
 COLUMNS = ("valid", "where", "when", "who")  # of the sheet, in the order in which they are drawn
 

@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from matplotlib.path import Path
-
 from lora_teach.datasets import appointments
 from lora_teach.live.explore import View
 from lora_teach.live.watch import watch
@@ -14,6 +11,9 @@ from lora_teach.plots import show
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, styled
 from lora_teach.utils.validation import check_count, check_guess
+
+import numpy as np
+from matplotlib.path import Path
 
 EXAMPLES = 6  # in a step
 GOAL = 20  # right answers that the prediction asks for

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
+
+import numpy as np
 
 SHARES = {1: "", 0.01: "1 %", 0.0001: "0.01 %"}
 BYTES = 4  # an adapter is written in float32

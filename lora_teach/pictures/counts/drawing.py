@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from matplotlib.patches import Rectangle
-
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
+
+import numpy as np
+from matplotlib.patches import Rectangle
 
 
 @dataclass

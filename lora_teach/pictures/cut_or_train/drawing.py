@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 
-import numpy as np
-
 from lora_teach.plots.die import die_axis
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, make_room, panels, styled
+
+import numpy as np
 
 WAYS = {  # in the order in which they appear
     "weights cut": ("base", "tuned weights, cut to rank r"),

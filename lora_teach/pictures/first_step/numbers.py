@@ -14,15 +14,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
-
 from lora_teach.bases import load_digit_net
 from lora_teach.layer import SCALINGS
 from lora_teach.measure.retraining import HIDDEN, digit_batches
 from lora_teach.measure.tuning import trainable_copy
 from lora_teach.utils.threads import one_thread
 from lora_teach.utils.validation import check_choice
+
+import torch
+import torch.nn.functional as F
 
 LR = 1e-4  # small enough that the first order is all there is, to within 1 % at every rank here
 RANKS = (1, 2, 4, 8, 16, 32, 64)

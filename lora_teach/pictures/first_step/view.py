@@ -3,10 +3,10 @@
 What is drawn comes from `lora_teach.pictures.first_step.numbers`.
 """
 
-import numpy as np
-
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, log2_axis, panels, styled
 from lora_teach.utils.validation import check_guess
+
+import numpy as np
 
 RULES = {  # rule -> role, what it is called
     "alpha": ("third", "α, a constant"),

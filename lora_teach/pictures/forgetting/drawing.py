@@ -7,13 +7,13 @@ What is drawn lies in ``data/forgetting.json``; `lora_teach.pictures.forgetting.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
-
 from lora_teach.plots.die import die_axis
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, panels, styled
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 ROLES = {
     "1": "fourth",

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, median
 from typing import NamedTuple
 
-import numpy as np
-
 from lora_teach.measure.results import load_result
 from lora_teach.measure.subspace import random_similarities
 from lora_teach.pictures.forgetting.equal_learning import finished, verdicts
+
+import numpy as np
 
 HU, BIDERMAN, SHUTTLEWORTH = "Hu 2021", "Biderman 2024", "Shuttleworth 2024"
 OURS = "our question"

@@ -2,8 +2,6 @@
 
 from math import exp
 
-import numpy as np
-
 from lora_teach.live.explore import View, explore
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.forgetting import drawing as plots
@@ -18,6 +16,8 @@ from lora_teach.pictures.forgetting.equal_learning import (
     lowest,
 )
 from lora_teach.plots import show
+
+import numpy as np
 
 
 class Forgetting(View):

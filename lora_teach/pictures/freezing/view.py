@@ -1,8 +1,8 @@
 """Freezing watched: the largest change of every parameter over some steps of training, exactly zero set apart."""
 
-import numpy as np
-
 from lora_teach.plots.style import COLOURS, MARKERS, figure, panels, styled
+
+import numpy as np
 
 ROWS = (  # label, what the name of a parameter in this row contains, role; the first that fits counts
     ("lora_B", ".lora_B", "other"),

@@ -2,14 +2,14 @@
 
 from numbers import Real
 
-import numpy as np
-from matplotlib.patches import Rectangle
-
 from lora_teach.datasets.icons import SIZE, icons
 from lora_teach.live.explore import View
 from lora_teach.measure.spectrum import numerical_rank, truncate
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, SIGNED, diamond, figure, legend, matrix, panels, styled
+
+import numpy as np
+from matplotlib.patches import Rectangle
 
 LETTERS = "ABCDEFGH"
 SHOWN = (1, 2, 4, 8)  # numbers of outer products in the small multiples

@@ -5,8 +5,6 @@
 
 from functools import cache
 
-import numpy as np
-
 from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.live.explore import View
@@ -17,6 +15,8 @@ from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, make_room, panels, styled
 from lora_teach.utils.threads import one_thread
 from lora_teach.utils.validation import check_guess
+
+import numpy as np
 
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LETTERS_KNOWN = 300  # English test names that the meter reads: all 1,450 would take four times as long

@@ -2,8 +2,6 @@
 
 from functools import lru_cache
 
-import numpy as np
-
 from lora_teach.datasets.photo import centred_pagoda
 from lora_teach.live.explore import View
 from lora_teach.measure.fitting import examples, fit_in_place, fresh_layer
@@ -11,6 +9,8 @@ from lora_teach.measure.spectrum import energy_lost, truncate
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, CYCLE, diamond, figure, legend, line, panels, photo, styled
 from lora_teach.utils.validation import check_guess
+
+import numpy as np
 
 STEPS = 300
 RANKS = (1, 2, 4, 8, 16)  # of the small multiples

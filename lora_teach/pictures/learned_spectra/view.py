@@ -3,13 +3,13 @@
 What is drawn lies in ``data/learned.json``; `lora_teach.measure.learned` says what a spectrum is.
 """
 
-import numpy as np
-
 from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, log2_axis, panels, styled
 from lora_teach.utils.validation import check_guess
+
+import numpy as np
 
 KINDS = {
     "all layers": "",

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from matplotlib.figure import Figure
-
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
+
+import numpy as np
+from matplotlib.figure import Figure
 
 PARTS = {  # the four parts of a bar, from below, and how each is told without its colour
     "weights": {"facecolor": "#E3E3E3", "hatch": ""},

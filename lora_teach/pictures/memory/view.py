@@ -1,13 +1,13 @@
 """Memory: what a training step holds, and why LoRA saves much of it in small batches and little in large ones."""
 
-import torch
-
 from lora_teach.live.explore import Explorer, View, explore
 from lora_teach.measure.architectures import build, targets
 from lora_teach.measure.predicted_memory import predict_memory, readable
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.memory import drawing as memory
 from lora_teach.plots import Still, show
+
+import torch
 
 MODELS = {"SmolLM2-135M": torch.float32, "Llama-3.2-1B": torch.bfloat16, "Llama-3.1-8B": torch.bfloat16}
 BATCH_SIZES, SEQ_LENS = (1, 2, 4, 8, 16, 32), (32, 64, 128, 256, 512, 1024, 2048)

@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-import torch
-import torch.nn.functional as F
-
 from lora_teach.bases import evaluate
 from lora_teach.bases.name_gpt import evaluating
 from lora_teach.datasets.names import IGNORED, encode
@@ -12,6 +9,9 @@ from lora_teach.model import LoRAModel
 from lora_teach.overlay.base import plain_copy
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.utils.threads import one_thread
+
+import torch
+import torch.nn.functional as F
 
 
 def mixture_losses(model: LoRAModel, mixtures: Iterable, lists: Sequence[Sequence[str]]) -> list[tuple]:

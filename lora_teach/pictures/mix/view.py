@@ -3,9 +3,6 @@
 from math import sqrt
 from numbers import Real
 
-import numpy as np
-from matplotlib.patches import Rectangle
-
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.live.explore import View
@@ -17,6 +14,9 @@ from lora_teach.plots.name_tiles import LOOKS, Board, Written, draw_key, judges_
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.sizes import bare, square
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, styled
+
+import numpy as np
+from matplotlib.patches import Rectangle
 
 STEP = 0.05  # of the slider
 COLUMNS = [0.0, 0.25, 0.5, 0.75, 1.0]  # of the saved picture

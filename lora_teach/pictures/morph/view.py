@@ -7,9 +7,6 @@ changes only where the model has changed its mind.
 from collections.abc import Sequence
 from functools import cache
 
-import numpy as np
-from matplotlib.figure import Figure
-
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
 from lora_teach.live.explore import Explorer, View, explore
 from lora_teach.measure.judging import ENGLISH, OTHER, STRENGTHS, TEMPERATURE, Jury, measured
@@ -19,6 +16,9 @@ from lora_teach.plots.name_tiles import ABOVE, Board, Written, draw_key, languag
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
 from lora_teach.utils.validation import check_guess
+
+import numpy as np
+from matplotlib.figure import Figure
 
 LANGUAGES = ["Finnish", "Zulu", "Italian", "Indonesian", "Icelandic"]
 COLUMNS = [0.0, 0.5, 1.0, 1.5, 2.5]  # of the saved picture

@@ -3,14 +3,14 @@
 What is drawn lies in ``data/learned.json``; `lora_teach.measure.subspace` says what φ is.
 """
 
-import numpy as np
-import torch
-
 from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
 from lora_teach.measure.subspace import random_similarity, similarity_map
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import AMOUNT, COLOURS, figure, panels, styled
+
+import numpy as np
+import torch
 
 PAPERS = ("q", "v")  # the layers that the paper's Figures 3 and 4 show
 LABELS = {  # title of a map: what its rows count, what its columns count

@@ -1,13 +1,13 @@
 """A photo's singular value decomposition: what the largest r outer products show of it, and what they cost."""
 
-import numpy as np
-import torch
-
 from lora_teach.datasets.photo import centred_pagoda
 from lora_teach.live.explore import View
 from lora_teach.measure.spectrum import energy_lost, factors, spectrum
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, MARKERS, figure, legend, line, panels, photo, styled
+
+import numpy as np
+import torch
 
 SHOWN = (1, 2, 4, 8, 16, 48)  # ranks of the small multiples
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import asdict
 
-from ipywidgets import HBox, Layout, VBox
-
 from lora_teach.live.controls import control, set_value
 from lora_teach.pictures.playground.material import MATERIALS
 from lora_teach.pictures.playground.numbers import Settings
+
+from ipywidgets import HBox, Layout, VBox
 
 ALL = {
     "material": {name: material.label for name, material in MATERIALS.items()},

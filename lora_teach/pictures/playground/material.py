@@ -6,15 +6,15 @@ never trained on, and eight samples of what the model does.
 
 from functools import cached_property
 
-import torch
-import torch.nn.functional as F
-
 from lora_teach.bases import accuracy, evaluate, gumbel_noise, load_digit_net, load_name_gpt, name_loss, sample_names
 from lora_teach.bases.name_gpt import LAYER_GROUPS, evaluating
 from lora_teach.datasets import digits, names
 from lora_teach.measure.judging import TEMPERATURE
 from lora_teach.measure.retraining import BATCH_SIZE, digit_batches
 from lora_teach.utils.threads import one_thread
+
+import torch
+import torch.nn.functional as F
 
 SHOWN = 8  # samples
 SEED = 74  # of the noise behind the names, as in notebook 00

@@ -7,9 +7,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from numbers import Real
 from statistics import mean
 
-import torch
-from torch import nn
-
 from lora_teach.config import LoRAConfig
 from lora_teach.layer import SCALINGS
 from lora_teach.layers.build import sizes
@@ -22,6 +19,9 @@ from lora_teach.pictures.playground.material import MATERIALS, Material
 from lora_teach.training import History, NonFiniteLoss, training_steps
 from lora_teach.utils.threads import one_thread
 from lora_teach.utils.validation import check_alpha, check_choice, check_count
+
+import torch
+from torch import nn
 
 METHODS = ("full", "LoRA")
 LAST = 20  # steps over which a run's last loss is averaged: one batch alone says little

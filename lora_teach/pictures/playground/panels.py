@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lora_teach.plots.loss_curve import smoothed
+from lora_teach.plots.style import COLOURS, CYCLE, legend, line, styled
+
 import numpy as np
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import blended_transform_factory
-
-from lora_teach.plots.loss_curve import smoothed
-from lora_teach.plots.style import COLOURS, CYCLE, legend, line, styled
 
 LORA_ROLES = tuple(role for role in CYCLE if role != "full")  # runs of LoRA take them in turn
 WIDEST = 128  # singular values that a layer here has at most

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from matplotlib.patches import Rectangle
-
 from lora_teach.plots.name_tiles import Board, Written, draw_key, language_key
 from lora_teach.plots.style import COLOURS, PHOTO, panels, styled
+
+import numpy as np
+from matplotlib.patches import Rectangle
 
 SHOWN, SIDE, GAP = 8, 8, 3  # digits, their pixels, and pixels between two
 LETTERS = 13  # room for a name; a longer one is cut

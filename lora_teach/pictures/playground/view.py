@@ -8,9 +8,6 @@ import asyncio
 import contextlib
 import time
 
-import ipywidgets
-from ipywidgets import HTML, HBox, Layout, VBox
-
 from lora_teach.live.kernel import sliders_answered
 from lora_teach.live.picture import LOCK, LivePicture
 from lora_teach.live.watch import PAUSE, TURNS
@@ -19,6 +16,9 @@ from lora_teach.pictures.playground.drawing import Drawing
 from lora_teach.pictures.playground.numbers import Run, Settings, plan
 from lora_teach.pictures.playground.words import failure, left_out, paragraph, refusal, result, sentence, table
 from lora_teach.plots import Picture, show
+
+import ipywidgets
+from ipywidgets import HTML, HBox, Layout, VBox
 
 KEPT = 8  # runs: each holds a model, and more lines could not be told apart
 REST = 0.1  # seconds between two drawings

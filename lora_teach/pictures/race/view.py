@@ -7,14 +7,14 @@ from bisect import bisect
 from itertools import cycle
 from statistics import mean
 
-import numpy as np
-
 from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
 from lora_teach.plots.die import FEW_SIDES, die_axis
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, make_room, panels, styled
 from lora_teach.utils.validation import check_guess
+
+import numpy as np
 
 ROLES = {"LoRA r=1": "fourth", "LoRA r=4": "lora", "LoRA r=16": "third", "full": "full"}
 PLUNGE = 40  # steps: the fall from the base's loss, which would flatten all that follows

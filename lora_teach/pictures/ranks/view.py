@@ -4,9 +4,9 @@ What is drawn comes from ``data/ranks.json`` and ``data/cut_or_train.json``; ``n
 share is.
 """
 
-import numpy as np
-
 from lora_teach.plots.style import COLOURS, figure, legend, line, log2_axis, panels, styled
+
+import numpy as np
 
 ROLES = ("best", "lora", "other", "third", "fourth")
 MARKERS = {"best": "d"}  # in the style it has none

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
+
 import numpy as np
 from matplotlib.figure import Figure
-
-from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
 
 ROLES = ("lora", "best", "third", "base")
 MARKERS = {"best": "d"}  # in the style it has none

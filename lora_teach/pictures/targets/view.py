@@ -5,9 +5,6 @@ along its edges: A on the left, ``in_features`` high and r wide, and B on top, r
 weights are an area and an adapter is r times half a perimeter, which is why the two don't grow alike.
 """
 
-import numpy as np
-from matplotlib.collections import PolyCollection
-
 from lora_teach.bases.name_gpt import LAYER_GROUPS
 from lora_teach.config import LoRAConfig
 from lora_teach.layers.build import sizes
@@ -16,6 +13,9 @@ from lora_teach.overlay.targets import choose
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, panels, styled
 from lora_teach.utils.validation import check_guess
+
+import numpy as np
+from matplotlib.collections import PolyCollection
 
 WIDTH, HIDDEN = 96, 384  # NameGPT's sizes
 ROOM = 66  # features between two matrices: the strips of the highest rank stand there

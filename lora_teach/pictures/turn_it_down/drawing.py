@@ -6,11 +6,11 @@ What is drawn lies in ``data/turn_it_down.json``; `lora_teach.measure.strength` 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from lora_teach.plots.die import die_axis
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, make_room, panels, styled
+
+import numpy as np
 
 NAMED = (0, 0.25, 0.5, 0.75, 1, 1.5)  # strengths that are written beside the path
 ROLES = ("lora", "full")

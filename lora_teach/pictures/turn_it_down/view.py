@@ -1,10 +1,10 @@
 """Turn it down: scale a finished update and see what the new language loses and English gets back."""
 
-import numpy as np
-
 from lora_teach.live.explore import View, explore
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.turn_it_down import drawing as plots
+
+import numpy as np
 
 
 class TurnItDown(View):

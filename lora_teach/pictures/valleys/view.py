@@ -7,8 +7,6 @@ from functools import lru_cache
 from itertools import cycle
 from math import inf
 
-import numpy as np
-
 from lora_teach.live.explore import View
 from lora_teach.live.watch import watch
 from lora_teach.measure.retraining import CHANCE
@@ -16,6 +14,8 @@ from lora_teach.pictures.valleys.numbers import LEARNING_RATES, RANKS, Sweep, me
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, log2_axis, panels, styled
 from lora_teach.utils.validation import check_guess
+
+import numpy as np
 
 FEW = (0.001, 0.0032, 0.01, 0.032, 0.1)  # learning rates, where a page may not take long
 ROLES = {1: "fourth", 4: "lora", 16: "third", 64: "other"}  # as in the race; its full fine-tuning has no rank

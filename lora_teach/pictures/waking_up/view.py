@@ -2,10 +2,6 @@
 
 from functools import lru_cache
 
-import numpy as np
-import torch
-from torch import nn
-
 from lora_teach.datasets.photo import centred_pagoda
 from lora_teach.layer import LoRALayer
 from lora_teach.live.explore import View
@@ -14,6 +10,10 @@ from lora_teach.measure.spectrum import spectrum
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, matrix, panels, styled
 from lora_teach.utils.validation import check_choice, check_guess
+
+import numpy as np
+import torch
+from torch import nn
 
 STARTS = ("B = 0", "A = 0", "both 0", "both random")
 RANK, STEPS = 8, 300
