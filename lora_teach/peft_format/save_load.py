@@ -187,7 +187,7 @@ def fill(model, adapter_name, tensors, scales):
 
 
 def _places(path, layer):
-    """Return ``{key in the file: the layer's parameter in the file's orientation}``; copying into it fills the layer."""
+    """Return ``{key in the file: the layer's parameter in the file's orientation}``; copying into it fills it."""
     key = f"{PREFIX}{path}"
     if isinstance(layer, LoRAEmbedding):
         return {
