@@ -15,7 +15,7 @@ from lora_teach.config import LoRAConfig
 from lora_teach.datasets import digits, names
 from lora_teach.measure.judging import TEMPERATURE
 from lora_teach.measure.retraining import CHANCE
-from lora_teach.measure.tuning import contender
+from lora_teach.measure.tuning import trainable_copy
 from lora_teach.overlay.targets import choose
 from lora_teach.pictures.playground import Playground
 from lora_teach.pictures.playground import view as playground
@@ -163,7 +163,7 @@ def test_alpha_reaches_every_layer_by_the_rule(rule, factor):
 def test_a_run_is_the_librarys_own_training_and_repeats_to_the_last_bit(material, method):
     settings = Settings(material, method, lr=0.02, steps=12, seed=3)
     brings = MATERIALS[material]
-    model = contender(brings.base, None if method == "full" else 4, seed=3)
+    model = trainable_copy(brings.base, None if method == "full" else 4, seed=3)
     with one_thread():
         history = lora_teach.train(
             model, brings.batches(3), brings.loss_fn, lr=0.02, steps=12, seed=3, progress=False
