@@ -1,9 +1,10 @@
-"""What a training step holds in memory, measured on a real step."""
+"""What a training step holds in memory, measured: nothing here knows how `memory` predicts it."""
 
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields
+
+from lora_teach.measure.predicted_memory import Memory
 
 import torch
 from torch import nn
@@ -15,54 +16,6 @@ OPTIMIZERS = {
     "momentum": lambda parameters: torch.optim.SGD(parameters, lr=0.0, momentum=0.9),
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.0),
 }  # a learning rate of zero: the state is made, and no weight moves
-UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3}
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a training step holds, in bytes.
-
-    Attributes:
-        weights: Of the base model: parameters and buffers.
-        adapters: A and B of every adapted layer.
-        gradients: Of everything that trains.
-        optimiser: What it remembers of everything that trains.
-        activations: What the forward keeps for the backward, when it is most.
-    """
-
-    weights: int
-    adapters: int
-    gradients: int
-    optimiser: int
-    activations: int
-
-    @property
-    def total(self):
-        """All of it at once, in bytes.
-
-        Gradients and activations meet where gradients stay from one forward to the next, as when they are summed over
-        several batches. Where they are freed after each step the peak is lower, by the smaller of the two at most.
-        """
-        return sum(getattr(self, field.name) for field in fields(self))
-
-    def __str__(self):
-        rows = {field.name: getattr(self, field.name) for field in fields(self)} | {"total": self.total}
-        return "\n".join(
-            f"{name:<12}{readable(size):>10}{size / max(1, self.total):>7.0%}" for name, size in rows.items()
-        )
-
-
-def readable(size):
-    """Return a number of bytes as a person reads it.
-
-    >>> readable(1_530_000_000), readable(21_504), readable(7)
-    ('1.53 GB', '21.5 kB', '7 B')
-    """
-    for unit, bytes_in in UNITS.items():
-        if size >= bytes_in:
-            value = size / bytes_in
-            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
-    return f"{size} B"
 
 
 class Saved:
@@ -86,7 +39,8 @@ class Saved:
         if place not in self.besides:
             self.holders[place] += 1
             if self.holders[place] == 1:
-                self._add(place, tensor.untyped_storage().nbytes(), tensor)
+                self.now += tensor.untyped_storage().nbytes()
+                self.peak = max(self.peak, self.now)
 
     def drop(self, tensor):
         """Count one that it lets go of."""
@@ -94,15 +48,7 @@ class Saved:
         if place not in self.besides:
             self.holders[place] -= 1
             if self.holders[place] == 0:
-                self._add(place, -tensor.untyped_storage().nbytes(), tensor)
-
-    def _add(self, place, size, tensor):
-        self.now += size
-        self.changed(place, size, tensor)
-        self.peak = max(self.peak, self.now)
-
-    def changed(self, place, size, tensor):
-        """Called with a storage that begins to be held, or, with a negative size, ends."""
+                self.now -= tensor.untyped_storage().nbytes()
 
 
 class _Handle:
@@ -197,11 +143,6 @@ def as_found(model):
             parameter.grad = gradient
 
 
-def blocks_of(model):
-    """Return the longest ``nn.ModuleList`` of a model, its blocks; an empty list if it has none."""
-    return max((module for module in model.modules() if isinstance(module, nn.ModuleList)), key=len, default=[])
-
-
 @contextmanager
 def checkpointed(model, reentrant=False):
     """Within the block every block of ``model`` keeps its input only, and is computed again in the backward.
@@ -209,9 +150,10 @@ def checkpointed(model, reentrant=False):
     The blocks are the longest ``nn.ModuleList``. Both forms of ``torch.utils.checkpoint`` keep the same tensors; the
     hooks of `Saved` see them in the ``reentrant`` one only. That one gives an input a gradient that needs none.
     """
-    blocks = blocks_of(model)
-    if not blocks:
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    if not lists:
         raise ValueError(f"{type(model).__name__} has no nn.ModuleList of blocks to checkpoint.")
+    blocks = list(max(lists, key=len))
     found = [vars(block).get("forward") for block in blocks]
     config = getattr(model, "config", None)
     use_cache = getattr(config, "use_cache", None)
@@ -233,9 +175,6 @@ def checkpointed(model, reentrant=False):
 def _recomputed(forward, reentrant):
     def once_more(x, *args, **kwargs):
         if reentrant and not x.requires_grad:
-            made = forward(x, *args, **kwargs)
-            if not any(one.requires_grad for one in (made if isinstance(made, tuple) else (made,))):
-                return made  # nothing in it trains, and nothing before it
             x = x.detach().requires_grad_()
         return checkpoint(lambda *inputs: forward(*inputs, **kwargs), x, *args, use_reentrant=reentrant)
 
@@ -243,4 +182,4 @@ def _recomputed(forward, reentrant):
 
 
 def _place(tensor):
-    return tensor.untyped_storage()._cdata  # of the storage itself: a fake tensor has no address
+    return tensor.untyped_storage().data_ptr()

@@ -1,16 +1,62 @@
-"""What a training step holds in memory, predicted from shapes; `measured_memory` measures it."""
+"""What a training step holds in memory, predicted from shapes; `held` measures it."""
+
+from dataclasses import dataclass, fields
 
 from lora_teach.layers.build import sizes
-from lora_teach.measure.cost_model import step_costs
 from lora_teach.measure.counting import layer_parameters
-from lora_teach.measure.measured_memory import Memory, readable
+from lora_teach.measure.walks import adapter_itemsize, walk
 from lora_teach.utils.validation import check_choice
 
-import torch
-
-__all__ = ["Memory", "predict_kept", "predict_memory", "predict_peak", "readable"]
 STATES = {"adamw": 2, "momentum": 1, "sgd": 0}  # numbers that the optimiser remembers of each parameter
 STEP = 4  # bytes: AdamW counts its steps for every tensor, in a float32
+UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a training step holds, in bytes.
+
+    Attributes:
+        weights: Of the base model: parameters and buffers.
+        adapters: A and B of every adapted layer.
+        gradients: Of everything that trains.
+        optimiser: What it remembers of everything that trains.
+        activations: What the forward keeps for the backward, when it is most.
+    """
+
+    weights: int
+    adapters: int
+    gradients: int
+    optimiser: int
+    activations: int
+
+    @property
+    def total(self):
+        """All of it at once, in bytes.
+
+        Gradients and activations meet where gradients stay from one forward to the next, as when they are summed over
+        several batches. Where they are freed after each step the peak is lower, by the smaller of the two at most.
+        """
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    def __str__(self):
+        rows = {field.name: getattr(self, field.name) for field in fields(self)} | {"total": self.total}
+        return "\n".join(
+            f"{name:<12}{readable(size):>10}{size / max(1, self.total):>7.0%}" for name, size in rows.items()
+        )
+
+
+def readable(size):
+    """Return a number of bytes as a person reads it.
+
+    >>> readable(1_530_000_000), readable(21_504), readable(7)
+    ('1.53 GB', '21.5 kB', '7 B')
+    """
+    for unit, bytes_in in UNITS.items():
+        if size >= bytes_in:
+            value = size / bytes_in
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    return f"{size} B"
 
 
 def predict_memory(
@@ -25,15 +71,14 @@ def predict_memory(
     optimizer="adamw",
     padded=False,
 ):
-    """Predict what a training step holds, from shapes alone.
+    """Predict what a training step holds, from shapes alone; nothing runs.
 
-    The model's own forward is run on tensors without numbers (`lora_teach.measure.cost_model`), so any model of tokens
-    will do. What depends on the numbers is assumed: no two sequences are packed into one.
+    The rule, operation by operation, is in `lora_teach.measure.tape`. It holds for NameGPT and transformers' Llama (so
+    SmolLM2), Qwen2 and OPT (so GPT-3's sizes) with PyTorch's fused attention ("sdpa"), a plain LoRA and no dropout.
     Kernels' working space and what lives for one operation only is not in it; `predict_peak` adds the largest of that.
 
     Args:
-        model: The base: transformers', with a loss (…ForCausalLM), or one that maps tokens to logits, as NameGPT. On
-            ``torch.device("meta")`` one of any size costs nothing.
+        model: The base; on ``torch.device("meta")`` one of any size costs nothing.
         batch_size: Sequences in a batch.
         seq_len: Tokens in each.
         rank: Rank of every adapted layer; None means full fine-tuning.
@@ -47,8 +92,7 @@ def predict_memory(
         A Memory.
 
     Raises:
-        TypeError: A LoRAModel; a model that can't be run on tensors without numbers. `measure_memory` measures those.
-        ValueError: A size out of its range, an unknown optimiser, target_modules without a rank.
+        TypeError, ValueError: A model or a setting for which no rule is known; the message says which are.
 
     >>> from lora_teach.bases import NameGPT
     >>> full, lora = predict_memory(NameGPT(), 32, 16), predict_memory(NameGPT(), 32, 16, rank=4)
@@ -56,13 +100,14 @@ def predict_memory(
     (True, True)
     """
     states = STATES[check_choice("optimizer", optimizer, STATES)]
-    options = dict(rank=rank, target_modules=target_modules, dtype=dtype, padded=padded, checkpointing=checkpointing)
-    costs, adapted = step_costs(model, batch_size, seq_len, **options)
+    options = dict(rank=rank, target_modules=target_modules, dtype=dtype, padded=padded)
+    tape, adapted = walk(model, batch_size, seq_len, **options)
+    held = tape.held(checkpointing)
     base = [(p.numel(), p.dtype if dtype is None else dtype) for p in model.parameters()]
     weights = sum(numbers * kind.itemsize for numbers, kind in base)
     adapters, tensors = 0, len(base)
     if rank is not None:
-        width = max(base[0][1].itemsize, torch.float32.itemsize)  # A and B are float32 or wider
+        width = adapter_itemsize(base[0][1])
         adapters = sum(layer_parameters(*sizes(layer), rank) * width for layer in adapted.values())
         tensors = 2 * len(adapted)
     training = weights if rank is None else adapters
@@ -71,7 +116,7 @@ def predict_memory(
         adapters=adapters,
         gradients=training,
         optimiser=states * training + (STEP * tensors if optimizer == "adamw" else 0),
-        activations=sum(_most(costs).values()),
+        activations=sum(size for size, _ in held.values()),
     )
 
 
@@ -90,27 +135,15 @@ def predict_peak(model, batch_size, seq_len, **options):
         **options: Those of `predict_memory`.
     """
     held = predict_memory(model, batch_size, seq_len, **options)
-    costs, _ = step_costs(model, batch_size, seq_len, **{k: v for k, v in options.items() if k != "optimizer"})
-    moments = _moments(costs)
-    moments["end of forward"]["gradients"] = 2 * moments["end of forward"]["log-probabilities"]
-    return held.total - held.activations + max(sum(kept.values()) for kept in moments.values())
+    walked = {key: value for key, value in options.items() if key not in ("checkpointing", "optimizer")}
+    tape, _ = walk(model, batch_size, seq_len, **walked)
+    return held.total - held.activations + tape.peak(options.get("checkpointing", False))
 
 
-def predict_kept(model, batch_size, seq_len, **options):
+def predict_kept(model, batch_size, seq_len, *, checkpointing=False, **options):
     """Tell what the activations of `predict_memory` are: ``{kind of tensor: bytes}``, the largest first."""
-    kinds = _most(step_costs(model, batch_size, seq_len, **options)[0])
+    tape, _ = walk(model, batch_size, seq_len, **options)
+    kinds = {}
+    for size, kind in tape.held(checkpointing).values():
+        kinds[kind] = kinds.get(kind, 0) + size
     return dict(sorted(kinds.items(), key=lambda entry: -entry[1]))
-
-
-def _moments(costs):
-    """Return ``{moment: {kind of tensor: bytes}}``."""
-    moments = {}
-    for (moment, kind), size in costs.items():
-        if size:
-            moments.setdefault(moment, {})[kind] = size
-    return moments
-
-
-def _most(costs):
-    """Return ``{kind of tensor: bytes}`` at the moment when most is held."""
-    return max(_moments(costs).values(), key=lambda kinds: sum(kinds.values()))
