@@ -52,16 +52,11 @@ class View:
 
     def move(self, **values) -> str:
         """Move the artists of ``picture`` to these values and return the sentence under it."""
-        return self(**values)
+        raise NotImplementedError(f"{type(self).__name__} lacks move: move the artists, return the sentence.")
 
     def static_figure(self) -> Still | Figure | None:
         """Return what a saved notebook shows, such as small multiples; None for the current picture."""
         return None
-
-    @classmethod
-    def example(cls) -> "Explorer":
-        """Return the explorer as its notebook shows it."""
-        return explore(cls())
 
 
 class Explorer(ipywidgets.VBox):
@@ -204,7 +199,7 @@ class Explorer(ipywidgets.VBox):
         return super()._repr_mimebundle_(**kwargs) | still._repr_mimebundle_()
 
 
-def explore(view, /, *, static_figure=..., labels=None, twin=None, **sliders) -> Explorer:
+def explore(view, /, *, static_figure=..., **sliders) -> Explorer:
     """Give a view its sliders: the last line of a cell.
 
     Args:
@@ -219,19 +214,15 @@ def explore(view, /, *, static_figure=..., labels=None, twin=None, **sliders) ->
     """
     if not isinstance(view, View) or not isinstance(getattr(view, "picture", None), Picture):
         raise TypeError(f"explore takes a View with a picture, and {view!r} is none: derive it from View, set picture.")
-    if view.sliders:
-        for name in sliders:
-            if name not in view.sliders:
-                raise KeyError(f"a slider for {name!r}, but the view's are {', '.join(view.sliders)}.")
-    sliders, labels = {**view.sliders, **sliders}, {**view.labels, **(labels or {})}
-    if not sliders:
+    if not view.sliders:
         raise TypeError("a view needs at least one slider; for a picture that stands still use show(figure, sentence).")
-    for name in labels:
-        if name not in sliders:
-            raise KeyError(f"a label for {name!r}, but the sliders are {', '.join(sliders)}.")
-    controls = {name: control(name, spec, labels.get(name)) for name, spec in sliders.items()}
-    still = view.static_figure() if static_figure is ... else static_figure
-    return Explorer(view, controls, twin if twin is not None else still)
+    for what, given in (("slider", sliders), ("label", view.labels)):
+        for name in given:
+            if name not in view.sliders:
+                raise KeyError(f"a {what} for {name!r}, but the view's sliders are {', '.join(view.sliders)}.")
+    specs = view.sliders | sliders
+    controls = {name: control(name, spec, view.labels.get(name)) for name, spec in specs.items()}
+    return Explorer(view, controls, view.static_figure() if static_figure is ... else static_figure)
 
 
 def _checked(view, sentence) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from lora_teach.live import explore
 from lora_teach.pictures.angle.view import STEPS, Angle
 from lora_teach.pictures.valleys.view import grow_valleys
 from tests.benchmarks.slider import quartiles, trained
@@ -23,7 +24,7 @@ from tests.benchmarks.slider import quartiles, trained
 
 def retrained() -> list[float]:
     """Seconds of each move of the rank, under every alpha in turn."""
-    explorer = Angle.example()
+    explorer = explore(Angle())
     ranks, times = [rank for _, rank in explorer.controls["rank"].options], []
     start = explorer.values
     for alpha in explorer.limits()["alpha"]:

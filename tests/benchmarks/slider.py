@@ -105,17 +105,20 @@ def measure(make) -> dict[str, list[float]]:
 
 def views() -> dict:
     """The toy of the tests and every view of the course."""
-    from tests.live.test_views import VIEWS
     from tests.live.toy import Toy
+    from tests.pictures.test_every_view import VIEWS
 
     class Bounded(Toy):  # the toy breaks on purpose above speed 12
-        @classmethod
-        def example(cls):
-            from lora_teach.live import explore
-
-            return explore(cls(), speed=(1, 12, 3))
+        sliders = Toy.sliders | {"speed": (1, 12, 3)}
 
     return {"Toy": Bounded} | VIEWS
+
+
+def explorer(name):
+    """A new explorer of the view of that name."""
+    from lora_teach.live import explore
+
+    return explore(views()[name]())
 
 
 def main(names) -> int:
@@ -131,10 +134,13 @@ def main(names) -> int:
     manager, client = start_new_kernel(cwd=str(ROOT), stderr=subprocess.DEVNULL)
     failed = False
     try:
-        run(client, "%matplotlib inline\nimport sys; sys.path.insert(0, '.')\nfrom tests.benchmarks import slider")
+        run(
+            client,
+            "%matplotlib inline\nimport sys; sys.path.insert(0, '.')\nfrom tests.benchmarks import slider\nfrom lora_teach.live import explore",
+        )
         print(f"{'view':<18}{'ours':>22}{'interact':>24}{'numbers':>22}{'ratio':>9}{'drawing':>9}")
         for name in names or known:
-            code = f"print('TIMES', dict(slider.measure(slider.views()[{name!r}].example)))"
+            code = f"print('TIMES', dict(slider.measure(lambda: slider.explorer({name!r}))))"
             try:
                 printed = run(client, code)
             except RuntimeError as error:

@@ -1,6 +1,6 @@
 """Moves an explorer through everything its sliders can do at their ends; for the tests of every view.
 
-for values, sentence in sweep(Keyhole.example()):
+for values, sentence in sweep(explore(Keyhole())):
     assert f"{floor(values['rank']):.2f}" in sentence      # a number computed another way
 """
 

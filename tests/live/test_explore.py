@@ -31,16 +31,16 @@ def words(explorer):
 
 
 def test_a_blitted_picture_equals_one_drawn_whole_from_nothing():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     for values in ({"speed": 7}, {"height": 2.5}, {"colour": "orange", "speed": 1}):
         explorer.move(**values)
         fresh = Toy()
-        fresh(**explorer.values)
+        fresh.move(**explorer.values)
         assert painted(explorer) == fresh.picture.frame()
 
 
 def test_changed_limits_need_and_get_a_whole_redraw():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     axes = explorer.view.wave.axes
     axes.set_ylim(-30, 30)
     with pytest.raises(AssertionError, match="background_changed"):
@@ -62,7 +62,7 @@ def test_the_view_is_called_once_unguarded_before_it_is_wired():
 
 
 def test_moving_a_slider_moves_picture_and_sentence():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     before = painted(explorer)
     explorer.controls["speed"].value = 9
     assert explorer.sentence == "At speed 9 the height is 1.00."
@@ -71,7 +71,7 @@ def test_moving_a_slider_moves_picture_and_sentence():
 
 
 def test_without_a_loop_every_move_is_drawn_at_once():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     for speed in range(4, 12):
         explorer.controls["speed"].value = speed
     assert explorer.view.calls == [3, *range(4, 12)]
@@ -88,11 +88,11 @@ def test_piled_up_moves_are_merged_and_the_last_one_is_drawn(monkeypatch):
         while explorer._pending is not None:
             await asyncio.sleep(0.001)
 
-    explorer = Toy.example()
+    explorer = explore(Toy())
     asyncio.run(burst(explorer))
     assert len(explorer.view.calls) < 20  # of 200
     fresh = Toy()
-    assert fresh(**explorer.values) == explorer._sentence == "At speed 4 the height is 2.00."
+    assert fresh.move(**explorer.values) == explorer._sentence == "At speed 4 the height is 2.00."
     assert painted(explorer) == fresh.picture.frame()
 
 
@@ -105,12 +105,12 @@ def test_asking_for_the_sentence_or_the_picture_does_not_wait_for_a_merged_move(
         explorer.controls["speed"].value = 6
         return explorer.sentence
 
-    explorer = Toy.example()
+    explorer = explore(Toy())
     assert asyncio.run(ask(explorer)).startswith("At speed 6")
 
 
 def test_an_exception_is_shown_and_the_next_good_move_clears_it():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     before = painted(explorer)
     explorer.controls["speed"].value = 13  # as the page does it: nobody there to catch anything
     sentence, trouble = words(explorer)
@@ -124,7 +124,7 @@ def test_an_exception_is_shown_and_the_next_good_move_clears_it():
 
 
 def test_an_exception_while_drawing_is_shown_too():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     explorer.controls["speed"].value = 14
     assert explorer.error is not None and "shape" in words(explorer)[1]
     explorer.controls["speed"].value = 2
@@ -133,7 +133,7 @@ def test_an_exception_while_drawing_is_shown_too():
 
 
 def test_what_is_shown_of_an_exception_is_escaped():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     explorer.controls["speed"].value = 13
     (raw,) = [child.value for child in explorer.children if isinstance(child, ipywidgets.HTML) and child.value]
     assert "<12>" not in raw and "&lt;12&gt;" in raw
@@ -141,11 +141,11 @@ def test_what_is_shown_of_an_exception_is_escaped():
 
 def test_move_raises_what_the_view_raises():
     with pytest.raises(ValueError, match="bad luck"):
-        Toy.example().move(speed=13)
+        explore(Toy()).move(speed=13)
 
 
 def test_move_refuses_what_a_slider_cannot_take_and_leaves_it():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     with pytest.raises(KeyError, match="no slider 'rank': this view has speed, height, colour"):
         explorer.move(rank=3)
     for wrong in ({"speed": 5, "height": 9.0}, {"speed": 99}, {"colour": "red"}):
@@ -157,9 +157,9 @@ def test_move_refuses_what_a_slider_cannot_take_and_leaves_it():
 
 def test_a_view_may_move_another_slider():
     class Coupled(Toy):
-        def __call__(self, speed, height):
+        def move(self, speed, height, colour):
             self.explorer.controls["height"].value = min(height, speed / 10)
-            return super().__call__(speed, height)
+            return super().move(speed, height, colour)
 
     view = Coupled()
     view.explorer = type("Stub", (), {"controls": {"height": ipywidgets.FloatSlider()}})
@@ -169,7 +169,7 @@ def test_a_view_may_move_another_slider():
 
 
 def test_limits_are_minimum_start_and_maximum():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     expected = {"speed": (1, 3, 20), "height": (0.0, 1.0, 3.0), "colour": ("blue", "orange")}
     assert explorer.limits() == expected
     explorer.move(speed=9)
@@ -177,7 +177,7 @@ def test_limits_are_minimum_start_and_maximum():
 
 
 def test_the_saved_notebook_keeps_picture_and_sentence_beside_the_widget():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     explorer.move(speed=8)
     bundle = explorer._repr_mimebundle_()
     assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
@@ -187,25 +187,25 @@ def test_the_saved_notebook_keeps_picture_and_sentence_beside_the_widget():
         np.abs(kept[: len(seen)].astype(int) - seen).max() <= 24
     )  # 256 colours in the file; which ones is Pillow's choice
     assert (kept[len(seen) :] < 128).any()  # the sentence, in dark letters under the picture
-    again = Toy.example()
+    again = explore(Toy())
     again.move(speed=8)
     assert again._repr_mimebundle_()["image/png"] == bundle["image/png"]
 
 
-def test_a_twin_is_what_the_saved_notebook_keeps():
+def test_a_static_figure_is_what_the_saved_notebook_keeps():
     small = figure(3.0, 2.0)
     panels(small).plot([1, 2], [3, 4])
-    explorer = explore(Toy(), twin=small, speed=(1, 20, 3))
+    explorer = explore(Toy(), static_figure=small, speed=(1, 20, 3))
     assert explorer._repr_mimebundle_()["text/plain"] == explorer.sentence
     assert decoded(base64.b64decode(explorer._repr_mimebundle_()["image/png"])).shape[1] == 300
     still = show(small, "Four of them, side by side.")
-    bundle = explore(Toy(), twin=still, speed=(1, 20, 3))._repr_mimebundle_()
+    bundle = explore(Toy(), static_figure=still, speed=(1, 20, 3))._repr_mimebundle_()
     assert bundle["text/plain"] == "Four of them, side by side."
     assert bundle["image/png"] == still._repr_mimebundle_()["image/png"]
 
 
 def test_the_box_keeps_clear_of_what_breaks_images():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     (image,) = [child for child in explorer.children if isinstance(child, ipywidgets.Image)]
     assert image.tooltip is None  # a tooltip crashes its view
     assert explorer.layout.align_items == "flex-start"  # else the image is stretched
@@ -228,10 +228,12 @@ def test_the_box_keeps_clear_of_what_breaks_images():
 )
 def test_a_slider_is_made_of(spec, kind, value):
     class Echo(Toy):
-        def __call__(self, it):
+        sliders, labels = {"it": spec}, {"it": "this thing"}
+
+        def move(self, it):
             return repr(it)
 
-    explorer = explore(Echo(), labels={"it": "this thing"}, it=spec)
+    explorer = explore(Echo())
     widget = explorer.controls["it"]
     assert type(widget) is kind and widget.value == value and widget.description == "this thing"
     assert explorer.sentence == repr(value)
@@ -249,10 +251,11 @@ def test_readouts_show_the_digits_of_the_step():
 def test_a_ready_widget_is_taken_as_it_is():
     number = ipywidgets.BoundedIntText(value=4, min=1, max=9)
     menu = ipywidgets.Dropdown(options=["blue", "red"])
-    explorer = explore(Toy(), speed=number, colour=menu)
-    assert explorer.controls == {"speed": number, "colour": menu}
-    assert explorer.limits() == {"speed": (1, 4, 9), "colour": ("blue", "red")}
-    assert [values for values, _ in sweep(explorer)][-1] == {"speed": 9, "colour": "red"}
+    height = ipywidgets.FloatSlider(value=1.0, max=2.0)
+    explorer = explore(Toy(), speed=number, height=height, colour=menu)
+    assert explorer.controls == {"speed": number, "height": height, "colour": menu}
+    assert explorer.limits() == {"speed": (1, 4, 9), "height": (0.0, 1.0, 2.0), "colour": ("blue", "red")}
+    assert [values for values, _ in sweep(explorer)][-1] == {"speed": 9, "height": 2.0, "colour": "red"}
 
 
 @pytest.mark.parametrize(
@@ -271,36 +274,47 @@ def test_a_ready_widget_is_taken_as_it_is():
     ],
 )
 def test_a_slider_that_cannot_be_made_is_refused(spec, error, message):
+    class Ranked(Toy):
+        sliders = {"rank": spec}
+
     with pytest.raises(error, match=message):
-        explore(Toy(), rank=spec)
+        explore(Ranked())
 
 
 def test_what_is_no_view_is_refused():
-    with pytest.raises(TypeError, match="takes a callable with a picture"):
+    with pytest.raises(TypeError, match="takes a View with a picture"):
         explore(lambda x: "words", x=(1, 3, 2))
+    with pytest.raises(KeyError, match="a slider for 'x', but the view's sliders are speed, height, colour"):
+        explore(Toy(), x=(1, 3, 2))
+
+    class Still(Toy):
+        sliders = {}
+
     with pytest.raises(TypeError, match="at least one slider"):
-        explore(Toy())
-    with pytest.raises(KeyError, match="a label for 'x', but the sliders are speed"):
-        explore(Toy(), labels={"x": "y"}, speed=(1, 3, 2))
+        explore(Still())
+
+    class Misnamed(Toy):
+        labels = {"x": "y"}
+
+    with pytest.raises(KeyError, match="a label for 'x', but the view's sliders are speed"):
+        explore(Misnamed())
 
     class Silent(Toy):
-        def __call__(self, speed):
+        def move(self, **values):
             pass
 
     with pytest.raises(TypeError, match="Silent returned None: a view returns the sentence"):
-        explore(Silent(), speed=(1, 3, 2))
+        explore(Silent())
 
     class Bare(View):
         pass
 
-    with pytest.raises(NotImplementedError, match="Bare lacks example"):
-        Bare.example()
-    with pytest.raises(NotImplementedError, match="Bare lacks __call__"):
-        Bare()(speed=1)
+    with pytest.raises(NotImplementedError, match="Bare lacks move"):
+        Bare().move(speed=1)
 
 
 def test_the_sweep_visits_every_end_and_returns_to_the_start():
-    explorer = Toy.example()
+    explorer = explore(Toy())
     explorer.controls["speed"].max = 12  # the toy breaks above that, on purpose
     explorer._limits["speed"] = (1, 3, 12)
     visited = [values for values, _ in sweep(explorer)]

@@ -60,7 +60,7 @@ def test_a_thousand_moves_leave_one_figure_and_no_more_widgets():
 
 @pytest.mark.skipif(not STATM.exists(), reason="the memory that a process holds is read from /proc")
 def test_a_thousand_moves_leave_memory_where_it_was():
-    explorer = TurnItDown.example()
+    explorer = explore(TurnItDown())
     assert MOVES * len(painted(explorer)) > 50 * MEGABYTE  # so that frames kept by somebody would be seen
     move(explorer, WARM_UP)
     before = resident()
@@ -74,10 +74,10 @@ def test_explorers_moved_from_two_threads_draw_one_after_the_other_and_end_right
 
         working = most = 0
 
-        def __call__(self, speed):
+        def move(self, speed, **others):
             Watched.working += 1
             Watched.most = max(Watched.most, Watched.working)
-            sentence = super().__call__(speed)
+            sentence = super().move(speed, **others)
             time.sleep(0.001)
             Watched.working -= 1
             return sentence
@@ -103,6 +103,6 @@ def test_explorers_moved_from_two_threads_draw_one_after_the_other_and_end_right
         assert explorer.error is None and len(explorer.view.calls) == 52
         assert explorer.sentence == f"At speed {last} the height is 1.00."
         fresh = Toy()
-        fresh(last)
+        fresh.move(last)
         assert painted(explorer) == painted(explore(Toy(), speed=(20, 99, last)))
         assert np.array_equal(explorer.picture.pixels(), fresh.picture.pixels())

@@ -2,7 +2,7 @@ import asyncio
 import inspect
 
 from lora_teach import LoRAModel, train
-from lora_teach.live import monitor, train_live
+from lora_teach.live import explore, monitor, train_live
 from lora_teach.live import train_live as training
 from lora_teach.live import watch as watching
 from lora_teach.training import NonFiniteLoss
@@ -202,7 +202,7 @@ def test_the_sentence_tells_what_became_of_the_loss_and_nothing_of_the_clock():
 
 
 def test_an_explorer_moved_meanwhile_shows_its_last_place(eager, monkeypatch):
-    explorer = Toy.example()
+    explorer = explore(Toy())
     for number in range(2, 12):
         at_step(number, lambda shown, n=number: setattr(explorer.controls["speed"], "value", n), monkeypatch)
     history = run(network(), BATCHES, LOSS, steps=30)

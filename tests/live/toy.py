@@ -2,7 +2,7 @@
 
 import sys
 
-from lora_teach.live import View, explore
+from lora_teach.live import View
 from lora_teach.plots import Picture, figure, legend, line, matrix, panels, styled
 
 import numpy as np
@@ -30,11 +30,13 @@ def draw():
 class Toy(View):
     """A sine whose speed, height and colour are set; speed 13 is refused, speed 14 breaks the drawing itself."""
 
+    sliders = {"speed": (1, 20, 3), "height": (0.0, 3.0, 1.0, 0.25), "colour": ["blue", "orange"]}
+
     def __init__(self):
         self.picture, self.wave, self.image, self.title = draw()
         self.calls = []
 
-    def __call__(self, speed, height=1.0, colour="blue"):
+    def move(self, speed, height=1.0, colour="blue"):
         self.calls.append(speed)
         if speed == 13:
             raise ValueError("speed=13 brings bad luck: use <12> or less.")
@@ -43,7 +45,3 @@ class Toy(View):
         self.image.set_data(np.full((4, 4), height))
         self.title.set_text(f"speed {speed}")
         return f"At speed {speed} the height is {height:.2f}."
-
-    @classmethod
-    def example(cls):
-        return explore(cls(), speed=(1, 20, 3), height=(0.0, 3.0, 1.0, 0.25), colour=["blue", "orange"])

@@ -5,7 +5,7 @@ along its edges: A on the left, ``in_features`` high and r wide, and B on top, r
 weights are an area and an adapter is r times half a perimeter, which is why the two don't grow alike.
 """
 
-from lora_teach.bases.name_gpt import LAYER_GROUPS
+from lora_teach.bases.name_gpt import LAYER_GROUPS, NameGPT
 from lora_teach.config import LoRAConfig
 from lora_teach.layers.build import sizes
 from lora_teach.live.explore import View
@@ -46,7 +46,8 @@ class Targets(View):
 
     sliders = {"targets": list(LAYER_GROUPS), "rank": (1, 48, 8)}
 
-    def __init__(self, base, guess=None):
+    def __init__(self, base=None, guess=None):
+        base = NameGPT() if base is None else base
         self.guess = check_guess(guess, 0, 10, "a factor")
         self.adapted = {label: _layers(base, target_modules) for label, target_modules in LAYER_GROUPS.items()}
         self.weights = {label: sum(i * o for i, o in layers.values()) for label, layers in self.adapted.items()}
