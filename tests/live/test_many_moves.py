@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from lora_teach.live import explore
-from lora_teach.pictures.turn_it_down.view import TurnItDown
+from lora_teach.pictures.turn_it_down import TurnItDown
 from tests.live.toy import Toy
 
 import ipywidgets
@@ -60,7 +60,7 @@ def test_a_thousand_moves_leave_one_figure_and_no_more_widgets():
 
 @pytest.mark.skipif(not STATM.exists(), reason="the memory that a process holds is read from /proc")
 def test_a_thousand_moves_leave_memory_where_it_was():
-    explorer = TurnItDown.example()
+    explorer = explore(TurnItDown())
     assert MOVES * len(painted(explorer)) > 50 * MEGABYTE  # so that frames kept by somebody would be seen
     move(explorer, WARM_UP)
     before = resident()
