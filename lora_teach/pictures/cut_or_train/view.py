@@ -58,10 +58,8 @@ class CutOrTrain(View):
         for number, (way, points) in enumerate(yours.items()):
             look = {"color": COLOURS[WAYS[way][0]], "markersize": 10, "markeredgewidth": 2, "linestyle": ""}
             axes.plot(list(points), list(points.values()), "x", label="_" if number else "your own run", **look)
-        for name, label, offset in (
-            ("base", "the base, before any training", 4),
-            ("full", "the full update, uncut", -4),
-        ):
+        levels = (("base", "the base, before any training", 4), ("full", "the full update, uncut", -4))
+        for name, label, offset in levels:
             axes.axhline(results[name], color=COLOURS["ghost"], linewidth=1.2, zorder=0)
             axes.annotate(
                 label, (1, results[name]), xycoords=("axes fraction", "data"), xytext=(-4, offset), size=9, ha="right",
