@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from lora_teach.live import explore
-from lora_teach.pictures.turn_it_down.view import TurnItDown
+from lora_teach.pictures.turn_it_down import TurnItDown
 from tests.live.toy import Toy
 
 import ipywidgets

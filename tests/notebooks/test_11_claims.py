@@ -9,9 +9,9 @@ from lora_teach.measure import intruder_dimensions
 from lora_teach.measure.learned import Shrinker, matched_strength, matrices, updates
 from lora_teach.measure.results import load_result
 from lora_teach.measure.tuning import trainable_copy, tune
+from lora_teach.pictures.forgetting import Forgetting
 from lora_teach.pictures.forgetting.equal_learning import WAYS, verdicts
 from lora_teach.pictures.forgetting.paper_claims import forgetting_claims, learned_claims
-from lora_teach.pictures.forgetting.view import Forgetting
 from lora_teach.pictures.intruders.view import LETTERS_KNOWN
 from lora_teach.pictures.learned_spectra.view import Spectra
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
@@ -177,7 +177,7 @@ def test_rank_1_on_icelandic_ends_with_less_learned_and_less_forgotten_and_has_f
 def test_the_guess_about_forgetting_is_of_rank_1_where_all_are_scaled_as_the_question_asks():
     view = Forgetting(guess=3.0)
     assert view.contender == "LoRA r=1"
-    assert "Your guess for LoRA r=1: 3.00" in view(language="Zulu", strength=1.0)
+    assert "Your guess for LoRA r=1: 3.00" in view.move(language="Zulu", strength=1.0)
 
 
 def test_the_folded_solutions_solve_their_exercises():

@@ -1,11 +1,25 @@
-"""Cut or train: cut a finished fine-tuning down to rank r, or train at rank r from the start."""
+"""Cut or train: three ways to a change of rank r, and what each costs on names that were never seen.
 
+What is drawn lies in ``data/cut_or_train.json``; `lora_teach.measure.truncate_update` says what is in it.
+"""
+
+from collections.abc import Mapping
 from math import exp
+from numbers import Real
 
-from lora_teach.live.explore import View, explore
+from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
-from lora_teach.pictures.cut_or_train import drawing as plots
-from lora_teach.plots import show
+from lora_teach.plots.die import die_axis
+from lora_teach.plots.picture import Picture, show
+from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, make_room, panels, styled
+
+import numpy as np
+
+WAYS = {  # in the order in which they appear
+    "weights cut": ("base", "tuned weights, cut to rank r"),
+    "update cut": ("full", "full update, cut to rank r"),
+    "trained": ("lora", "LoRA, trained at rank r"),
+}
 
 
 class CutOrTrain(View):
@@ -13,56 +27,108 @@ class CutOrTrain(View):
 
     Args:
         guess: The learner's third line: a loss for rank 1, ``{rank: loss}``, or one loss a rank.
-        yours: Points of the learner's own run, ``{way: {rank: loss}}``.
+        yours: Points of the learner's own run, ``{way: {rank: loss}}``, drawn as crosses.
         result: What ``load_result("cut_or_train")`` gives; None loads it.
+
+    Raises:
+        TypeError: A guess of another form, or a loss in it that is no number.
+        ValueError: A list of guesses that is not one a rank.
     """
 
     def __init__(self, guess=None, yours=None, result=None):
+        self._made_of = guess, yours, result
         result = result or load_result("cut_or_train")
         self.results, self.language = result["results"], result["settings"]["language"]
         self.ranks = result["settings"]["ranks"]
-        self._guess, self._yours = plots.guesses(guess, self.ranks), yours
-        self.drawn = plots.draw(self.results, self.ranks, self._guess, yours=yours)
-        self.picture = self.drawn.picture
+        self.sliders = {"rank": self.ranks, "third_line": False}
+        self._guess = guesses(guess, self.ranks)
+        self._draw(yours or {})
 
-    def losses(self, rank) -> dict:
+    @styled
+    def _draw(self, yours):
+        """Make the picture."""
+        fig, ranks, results = figure(9.0, 4.1), self.ranks, self.results
+        axes = panels(fig)
+        self.dots, self.trained = {}, []  # way -> Line2D: its loss where the slider stands; the third line's artists
+        for way, (role, label) in WAYS.items():
+            seeds = np.array([lines[way] for lines in results["by_seed"]])  # (seeds, ranks)
+            band = axes.fill_between(ranks, seeds.min(0), seeds.max(0), color=COLOURS[role], alpha=0.18, lw=0)
+            self.trained = [band, *axes.plot(ranks, results["lines"][way], **line(role, label=label))]  # the last way's
+            (self.dots[way],) = axes.plot([], [], **line(role, linestyle="", markersize=11))
+        for number, (way, points) in enumerate(yours.items()):
+            look = {"color": COLOURS[WAYS[way][0]], "markersize": 10, "markeredgewidth": 2, "linestyle": ""}
+            axes.plot(list(points), list(points.values()), "x", label="_" if number else "your own run", **look)
+        levels = (("base", "the base, before any training", 4), ("full", "the full update, uncut", -4))
+        for name, label, offset in levels:
+            axes.axhline(results[name], color=COLOURS["ghost"], linewidth=1.2, zorder=0)
+            axes.annotate(
+                label, (1, results[name]), xycoords=("axes fraction", "data"), xytext=(-4, offset), size=9, ha="right",
+                textcoords="offset points", va="bottom" if offset > 0 else "top", color=COLOURS["base"],
+            )  # fmt: skip
+        for rank, loss in self._guess.items():
+            diamond(axes, rank, loss, "your guess" if rank == min(self._guess) else "_")
+        (self.here,) = axes.plot([1, 1], [0, 1], color=COLOURS["ink"], lw=1, transform=axes.get_xaxis_transform())
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(ranks, [str(rank) for rank in ranks], minor=False)
+        every = [loss for losses in results["lines"].values() for loss in losses]
+        axes.set(
+            xlabel="rank r of what is kept, or trained",
+            ylabel="loss on test names (nats a letter)",
+            xlim=(ranks[0] * 0.85, ranks[-1] * 1.2),
+            ylim=(min(every) - 0.2, max(*every, results["base"]) + 0.15),
+        )
+        make_room(axes, self._guess.values())
+        die_axis(axes)
+        legend(axes, loc="center right", bbox_to_anchor=(1, 0.6))
+        self.picture = Picture(fig, [self.here, self.dots, self.trained])
+
+    def losses(self, rank):
         """The three losses at a rank: ``{way: nats a letter}``."""
         place = self.ranks.index(rank)
         return {way: losses[place] for way, losses in self.results["lines"].items()}
 
-    def __call__(self, rank, third_line):
+    def move(self, rank, third_line):
         """Stand at this rank, with the third line or without."""
         losses = self.losses(rank)
-        self.drawn.here.set_xdata([rank, rank])
-        for way, dot in self.drawn.dots.items():
+        self.here.set_xdata([rank, rank])
+        for way, dot in self.dots.items():
             dot.set_data([rank], [losses[way]])
-            dot.set_visible(third_line or way != "trained")
-        for artist in self.drawn.trained:
+        for artist in [*self.trained, self.dots["trained"]]:
             artist.set_visible(third_line)
-        said = (
-            f"{self.language}, rank {rank}: the tuned weights cut to it {_aloud(losses['weights cut'])}, "
-            f"the full update cut to it {_aloud(losses['update cut'])}, trained at it "
-        )
         guessed = f" Your guess: {self._guess[rank]:.2f}." if rank in self._guess else ""
-        return said + (f"{_aloud(losses['trained'])}." if third_line else "…?") + guessed
-
-    def twin(self):
-        """All three lines, for a saved notebook."""
-        drawn = plots.draw(self.results, self.ranks, self._guess, yours=self._yours)
-        one = self.losses(self.ranks[0])
-        drawn.here.set_visible(False)
-        return show(
-            drawn.picture,
-            f"At rank {self.ranks[0]} the tuned weights are worth {_aloud(one['weights cut'])}, the cut update "
-            f"{_aloud(one['update cut'])}, and an update that was trained at that rank {_aloud(one['trained'])}.",
+        return (
+            f"{self.language}, rank {rank}: the tuned weights cut to it {_die(losses['weights cut'])}, "
+            f"the full update cut to it {_die(losses['update cut'])}, trained at it "
+            + (f"{_die(losses['trained'])}." if third_line else "…?")
+            + guessed
         )
 
-    @classmethod
-    def example(cls, guess=None, yours=None):
-        """The explorer as notebook 04 shows it."""
-        view = cls(guess, yours)
-        return explore(view, rank=view.ranks, third_line=False, twin=view.twin())
+    def static_figure(self):
+        """Return all three lines."""
+        whole = CutOrTrain(*self._made_of)
+        whole.here.set_visible(False)
+        one = self.losses(self.ranks[0])
+        return show(
+            whole.picture,
+            f"At rank {self.ranks[0]} the tuned weights are worth {_die(one['weights cut'])}, the cut update "
+            f"{_die(one['update cut'])}, and an update that was trained at that rank {_die(one['trained'])}.",
+        )
 
 
-def _aloud(loss: float) -> str:
+def guesses(guess, ranks):
+    """Return a guess (None, a loss for the first rank, ``{rank: loss}``, or one loss a rank) as ``{rank: loss}``."""
+    if guess is None:
+        return {}
+    if isinstance(guess, Real):
+        guess = {ranks[0]: guess}
+    elif isinstance(guess, (list, tuple)):
+        if len(guess) != len(ranks):
+            raise ValueError(f"guess has {len(guess)} losses. Give {len(ranks)}, one for each of the ranks {ranks}.")
+        guess = dict(zip(ranks, guess, strict=True))
+    if not isinstance(guess, Mapping) or not all(isinstance(number, Real) for pair in guess.items() for number in pair):
+        raise TypeError(f"guess={guess!r} is no guess. Use a loss for rank 1, {{1: 2.5, 8: 2.2}}, or one loss a rank.")
+    return dict(sorted(guess.items()))
+
+
+def _die(loss):
     return f"{loss:.2f} ({exp(loss):.0f} sides)"
