@@ -136,7 +136,7 @@ def main(names) -> int:
     try:
         run(
             client,
-            "%matplotlib inline\nimport sys; sys.path.insert(0, '.')\nfrom tests.benchmarks import slider\nfrom lora_teach.live import explore",
+            "%matplotlib inline\nimport sys; sys.path.insert(0, '.')\nfrom tests.benchmarks import slider",
         )
         print(f"{'view':<18}{'ours':>22}{'interact':>24}{'numbers':>22}{'ratio':>9}{'drawing':>9}")
         for name in names or known:
