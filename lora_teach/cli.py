@@ -26,7 +26,7 @@ class BadInput(Exception):
     """What the user gave can't be used; the message is the line that is shown."""
 
 
-def main(arguments=None) -> int:
+def main(arguments=None):
     """Run one command and return its exit status."""
     parser = _parser()
     options, more = parser.parse_known_args(arguments)
@@ -47,14 +47,14 @@ def main(arguments=None) -> int:
     return 0
 
 
-def open_course(options) -> None:
+def open_course(options):
     """Open the first notebook in JupyterLab."""
     if not FIRST.is_file():
         raise BadInput(f"{FIRST} is missing: run this in a clone of the repository, installed by pip install -e .")
     subprocess.run([sys.executable, "-m", "jupyterlab", str(FIRST), *options.more], check=False)
 
 
-def train(options) -> None:
+def train(options):
     """Train an adapter on a JSONL file and save it in PEFT's format."""
     from lora_teach import LoRAModel
     from lora_teach import train as train_loop
@@ -87,7 +87,7 @@ def train(options) -> None:
     print(options.out)
 
 
-def generate(options) -> None:
+def generate(options):
     """Answer a prompt, or every line of a file, with the base alone or with an adapter over it."""
     from lora_teach import LoRAModel
 
@@ -115,7 +115,7 @@ def generate(options) -> None:
     _say(f"{len(lines)} answers in {options.out}")
 
 
-def show_xray(options) -> None:
+def show_xray(options):
     """Print what is in an adapter, and where it departs from PEFT's format."""
     from lora_teach.peft_format.xray import xray
 
@@ -123,11 +123,11 @@ def show_xray(options) -> None:
     print(xray(options.folder, base))
 
 
-def _say(line) -> None:
+def _say(line):
     print(line, file=sys.stderr, flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser():
     whole = argparse.ArgumentParser(
         prog="python -m lora_teach", description="LoRA from the command line.", epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -169,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     return whole
 
 
-def _add_base(parser) -> None:
+def _add_base(parser):
     parser.add_argument("--base", default="smollm2", help=KNOWN)
     parser.add_argument("--device", type=_device, default="", help="cpu, cuda or mps; the fastest there is")
 

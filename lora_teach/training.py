@@ -1,8 +1,6 @@
 """The training loop: `training_steps` yields one step at a time, `train` runs them all behind a progress bar."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from os import PathLike
 
 from lora_teach.loop.batches import endless, loss_of, to_device
 from lora_teach.loop.checkpoints import keep
@@ -12,27 +10,26 @@ from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.rollback import Rollback, left_as_found
 from lora_teach.utils.validation import check_count
 
-import torch
 from torch import nn
 from tqdm.auto import tqdm
 
 
 def training_steps(
-    model: nn.Module,
-    batches: Iterable,
-    loss_fn: Callable | None = None,
+    model,
+    batches,
+    loss_fn=None,
     *,
-    lr: float = 1e-3,
-    steps: int = 200,
-    optimizer: torch.optim.Optimizer | None = None,
-    weight_decay: float = 0.0,
-    betas: tuple = (0.9, 0.999),
-    schedule: Callable | None = None,
-    max_grad_norm: float | None = None,
-    seed: int = 0,
-    checkpoint: str | PathLike | None = None,
-    checkpoint_every: int = 50,
-) -> Iterator[Step]:
+    lr=1e-3,
+    steps=200,
+    optimizer=None,
+    weight_decay=0.0,
+    betas=(0.9, 0.999),
+    schedule=None,
+    max_grad_norm=None,
+    seed=0,
+    checkpoint=None,
+    checkpoint_every=50,
+):
     """Train with AdamW and yield a `Step` after each update; prints and draws nothing.
 
     Between two steps the caller may look at anything, gradients included, evaluate, or stop by leaving the loop: the
@@ -112,9 +109,7 @@ def _update(model, batch, loss_fn, optimizer, parameters, max_grad_norm, rollbac
     return value
 
 
-def train(
-    model, batches, loss_fn=None, *, lr=1e-3, steps=200, checkpoint=None, seed=0, progress=True, **options
-) -> History:
+def train(model, batches, loss_fn=None, *, lr=1e-3, steps=200, checkpoint=None, seed=0, progress=True, **options):
     """Run `training_steps` to the end behind a progress bar and return the History.
 
     Ctrl-C, or the interrupt button of a notebook, ends the run early: the history so far is returned, its ``stopped``

@@ -39,18 +39,18 @@ class TextBase:
 
     loss_fn = None
 
-    def __init__(self, model, tokenizer) -> None:
+    def __init__(self, model, tokenizer):
         self.model, self.tokenizer = model, tokenizer
 
-    def read(self, path, completions=True) -> list:
+    def read(self, path, completions=True):
         """Return the examples of a JSONL file; see `lora_teach.datasets.chats.read_jsonl`."""
         return chats.read_jsonl(path, completions)
 
-    def asked(self, prompt: str) -> list:
+    def asked(self, prompt):
         """Return one prompt as an example."""
         return [{"role": "user", "content": prompt}]
 
-    def prompt_of(self, example) -> str:
+    def prompt_of(self, example):
         """Return what the user said last."""
         return example[-1]["content"]
 
@@ -58,7 +58,7 @@ class TextBase:
         """Return batches whose labels count the completions alone."""
         return chats.ChatBatches(examples, self.tokenizer, batch_size, seed)
 
-    def answer(self, model, examples, max_new_tokens=128, batch_size=8) -> list[str]:
+    def answer(self, model, examples, max_new_tokens=128, batch_size=8):
         """Return the model's answer to each example, greedy, without its end mark.
 
         Args:
@@ -112,10 +112,10 @@ class NamesBase:
 
     loss_fn = staticmethod(name_loss)
 
-    def __init__(self, model) -> None:
+    def __init__(self, model):
         self.model = model
 
-    def read(self, path, completions=True) -> list:
+    def read(self, path, completions=True):
         """Return the examples of a JSONL file as pairs ``(beginning, rest)``; the beginning may be empty.
 
         Raises:
@@ -135,12 +135,12 @@ class NamesBase:
             pairs.append((begins, rest))
         return pairs
 
-    def asked(self, prompt: str) -> tuple:
+    def asked(self, prompt):
         """Return one beginning as an example."""
         names.encode([prompt or "a"])
         return prompt, ""
 
-    def prompt_of(self, example) -> str:
+    def prompt_of(self, example):
         """Return how the name begins."""
         return example[0]
 
@@ -156,7 +156,7 @@ class NamesBase:
             made.append((inputs, targets))
         return made
 
-    def answer(self, model, examples, max_new_tokens=names.MAX_LETTERS, batch_size=None) -> list[str]:
+    def answer(self, model, examples, max_new_tokens=names.MAX_LETTERS, batch_size=None):
         """Return the likeliest rest of each name, letter by letter."""
         answers = []
         with evaluating(model):

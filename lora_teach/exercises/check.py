@@ -24,7 +24,7 @@ notebook with unsolved exercises runs to its end.
 import functools
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Number
 from pathlib import Path
@@ -43,7 +43,7 @@ class Result:
     message: str
 
     @property
-    def passed(self) -> bool:
+    def passed(self):
         """Whether the exercise is solved."""
         return self.status == "PASS"
 
@@ -92,7 +92,7 @@ class _Todo:
 TODO = _Todo()
 
 
-def check(function: Callable) -> Callable[..., Result]:
+def check(function):
     """Turn a function that tries a learner's object into a check that prints its answer and never raises.
 
     The function tries its arguments with `compare` and `expect`. Ending without an exception means PASS; what it
@@ -100,7 +100,7 @@ def check(function: Callable) -> Callable[..., Result]:
     """
 
     @functools.wraps(function)
-    def checked(*args, **kwargs) -> Result:
+    def checked(*args, **kwargs):
         result = _answer(function, args, kwargs)
         print(result)
         return result
@@ -108,7 +108,7 @@ def check(function: Callable) -> Callable[..., Result]:
     return checked
 
 
-def expect(condition: bool, message: str) -> None:
+def expect(condition, message):
     """End the check with NOT YET and ``message`` unless ``condition`` holds."""
     if not condition:
         raise NotYet(message)
@@ -121,7 +121,7 @@ def finished(value):
     return value
 
 
-def compare(got, expected, given: str, mistakes: Iterable[tuple] = (), *, rtol: float = 1e-5, atol: float = 1e-6):
+def compare(got, expected, given, mistakes=(), *, rtol=1e-5, atol=1e-6):
     """End the check unless ``got`` is ``expected``; say what went in, what came, what was expected and why.
 
     Numbers and tensors, and lists of them, are compared within ``rtol`` and ``atol`` (a tensor of one number counts as
@@ -143,7 +143,7 @@ def compare(got, expected, given: str, mistakes: Iterable[tuple] = (), *, rtol: 
     raise NotYet("\n".join(lines))
 
 
-def describe(value) -> str:
+def describe(value):
     """Say in one line what a value is: its shape and first numbers if it is a tensor.
 
     >>> describe(torch.zeros(2, 3))
@@ -161,7 +161,7 @@ def describe(value) -> str:
     return text if len(text) <= 100 else text[:99] + "…"
 
 
-def _answer(function, args, kwargs) -> Result:
+def _answer(function, args, kwargs):
     try:
         finished([*args, *kwargs.values()])
         message = function(*args, **kwargs)
@@ -174,13 +174,13 @@ def _answer(function, args, kwargs) -> Result:
     return Result("PASS", message if isinstance(message, str) else "right on every input that was tried.")
 
 
-def _todo(function, args) -> Result:
+def _todo(function, args):
     name = next((getattr(arg, "__name__", "") for arg in args if callable(arg)), "")
     what = name if name.isidentifier() else f"the function you pass to {function.__name__}"
     return Result("TODO", f"write {what}, then run this cell again.")
 
 
-def _explain(error: Exception) -> str:
+def _explain(error):
     """Name a learner's exception and the line of their code in which it arose, without paths."""
     message = f"the code raised {type(error).__name__}: {error}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -190,7 +190,7 @@ def _explain(error: Exception) -> str:
     return message
 
 
-def _is_unfinished(value) -> bool:
+def _is_unfinished(value):
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
@@ -198,7 +198,7 @@ def _is_unfinished(value) -> bool:
     return value is TODO or value is ...
 
 
-def _as_tensor(value) -> torch.Tensor | None:
+def _as_tensor(value):
     """Return numbers, tensors and arrays as a tensor, anything else as None."""
     if isinstance(value, torch.Tensor):
         return value.detach()
@@ -210,7 +210,7 @@ def _as_tensor(value) -> torch.Tensor | None:
     return None
 
 
-def _is_same(got, expected, rtol: float, atol: float) -> bool:
+def _is_same(got, expected, rtol, atol):
     if isinstance(got, (list, tuple)) and isinstance(expected, (list, tuple)):
         return len(got) == len(expected) and all(map(lambda a, b: _is_same(a, b, rtol, atol), got, expected))
     a, b = _as_tensor(got), _as_tensor(expected)
@@ -222,7 +222,7 @@ def _is_same(got, expected, rtol: float, atol: float) -> bool:
     return a.shape == b.shape and torch.allclose(a.to(wide), b.to(wide), rtol=rtol, atol=atol)
 
 
-def _hints(got, expected, rtol: float, atol: float) -> Iterable[str]:
+def _hints(got, expected, rtol, atol):
     """Name what is wrong with a tensor in ways that no exercise needs to list: shape, transposed, nan, a factor."""
     a, b = _as_tensor(got), _as_tensor(expected)
     if a is None or b is None:

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 import ipywidgets
 
 
-def control(name: str, spec, label: str | None = None) -> ipywidgets.ValueWidget:
+def control(name, spec, label=None):
     """The widget for one keyword of a view.
 
     Args:
@@ -44,7 +44,7 @@ def control(name: str, spec, label: str | None = None) -> ipywidgets.ValueWidget
     )
 
 
-def set_value(widget: ipywidgets.ValueWidget, value) -> None:
+def set_value(widget, value):
     """Move a control to ``value``; a slider over numbers gets a place for one that it lacks."""
     if isinstance(widget, ipywidgets.SelectionSlider):
         places = [place for _, place in widget.options]
@@ -53,7 +53,7 @@ def set_value(widget: ipywidgets.ValueWidget, value) -> None:
     widget.value = value
 
 
-def positions(widget: ipywidgets.ValueWidget) -> tuple:
+def positions(widget):
     """Where a test must have been: minimum, start value and maximum of a slider, each choice of anything else."""
     if hasattr(widget, "min") and hasattr(widget, "max"):
         return widget.min, widget.value, widget.max
@@ -67,7 +67,7 @@ def positions(widget: ipywidgets.ValueWidget) -> tuple:
     return (widget.value,)
 
 
-def _is_number(value) -> bool:
+def _is_number(value):
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 

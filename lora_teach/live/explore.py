@@ -31,7 +31,6 @@ from lora_teach.live.picture import LOCK, LivePicture
 from lora_teach.plots import COLOURS, Picture, Still, show
 
 import ipywidgets
-from matplotlib.figure import Figure
 
 TEXT = "line-height: 1.4; font-size: 14px; min-height: 2.8em"  # two lines: what follows doesn't hop as words change
 
@@ -50,11 +49,11 @@ class View:
     sliders: dict = {}
     labels: dict = {}
 
-    def move(self, **values) -> str:
+    def move(self, **values):
         """Move the artists of ``picture`` to these values and return the sentence under it."""
         raise NotImplementedError(f"{type(self).__name__} lacks move: move the artists, return the sentence.")
 
-    def static_figure(self) -> Still | Figure | None:
+    def static_figure(self):
         """Return what a saved notebook shows, such as small multiples; None for the current picture."""
         return None
 
@@ -72,7 +71,7 @@ class Explorer(ipywidgets.VBox):
 
     queued = 0.004  # seconds: a move that arrives sooner after a redraw had been waiting for its end
 
-    def __init__(self, view, controls: dict, static_figure: Still | Figure | None = None) -> None:
+    def __init__(self, view, controls, static_figure=None):
         self.view, self.controls, self.static_figure, self.error = view, controls, static_figure, None
         self._limits = {name: positions(widget) for name, widget in controls.items()}
         self._sentence = _checked(view, view.move(**self.values))  # unguarded: a broken view must break its cell
@@ -90,27 +89,27 @@ class Explorer(ipywidgets.VBox):
             widget.observe(self._moved, names="value")
 
     @property
-    def values(self) -> dict:
+    def values(self):
         """Where the sliders stand: ``{name: value}``."""
         return {name: widget.value for name, widget in self.controls.items()}
 
     @property
-    def sentence(self) -> str:
+    def sentence(self):
         """The sentence for where the sliders stand now."""
         self._flush()
         return self._sentence
 
     @property
-    def picture(self) -> Picture:
+    def picture(self):
         """The picture for where the sliders stand now."""
         self._flush()
         return self.view.picture
 
-    def limits(self) -> dict[str, tuple]:
+    def limits(self):
         """``{name: (minimum, start, maximum)}`` of sliders, every choice of buttons, menus and checkboxes."""
         return dict(self._limits)
 
-    def move(self, **values) -> str:
+    def move(self, **values):
         """Moves sliders from code, all at once, and returns the sentence; what the view raises is raised here too.
 
         Raises:
@@ -138,7 +137,7 @@ class Explorer(ipywidgets.VBox):
             raise self.error
         return self._sentence
 
-    def _moved(self, change) -> None:
+    def _moved(self, change):
         """A slider moved: redraw at once, or, if moves have piled up meanwhile, once for all of them.
 
         JupyterLab sends a slider's next position only after the kernel has finished with the last one, and then the
@@ -157,12 +156,12 @@ class Explorer(ipywidgets.VBox):
                 return
         self._redraw()
 
-    def _flush(self) -> None:
+    def _flush(self):
         """Does the redraw that was put off, if there is one."""
         if self._pending is not None:
             self._redraw()
 
-    def _redraw(self) -> None:
+    def _redraw(self):
         """View, picture and sentence for the newest values; an exception is shown under the picture."""
         with LOCK:
             if self._drawing:  # the view itself moved a slider: draw again afterwards, with what it wants
@@ -187,11 +186,11 @@ class Explorer(ipywidgets.VBox):
                 self._drawing = False
                 self._finished = time.perf_counter()
 
-    def _speak(self) -> None:
+    def _speak(self):
         self._foot.value = _paragraph(self._sentence) if self.error is None else ""
         self._trouble.value = _report(self.values, self.error) if self.error is not None else ""
 
-    def _repr_mimebundle_(self, **kwargs) -> dict:
+    def _repr_mimebundle_(self, **kwargs):
         still = self.static_figure
         with LOCK:
             if not isinstance(still, Still):
@@ -199,7 +198,7 @@ class Explorer(ipywidgets.VBox):
         return super()._repr_mimebundle_(**kwargs) | still._repr_mimebundle_()
 
 
-def explore(view, /, *, static_figure=..., **sliders) -> Explorer:
+def explore(view, /, *, static_figure=..., **sliders):
     """Give a view its sliders: the last line of a cell.
 
     Args:
@@ -225,13 +224,13 @@ def explore(view, /, *, static_figure=..., **sliders) -> Explorer:
     return Explorer(view, controls, view.static_figure() if static_figure is ... else static_figure)
 
 
-def _checked(view, sentence) -> str:
+def _checked(view, sentence):
     if not isinstance(sentence, str) or not sentence.strip():
         raise TypeError(f"{type(view).__name__} returned {sentence!r}: a view returns the sentence under its picture.")
     return sentence
 
 
-def _line_up(widgets) -> None:
+def _line_up(widgets):
     """Labels in one column, sliders of one length."""
     widgets = list(widgets)
     longest = max(len(getattr(widget, "description", "")) for widget in widgets)
@@ -242,11 +241,11 @@ def _line_up(widgets) -> None:
             widget.layout.width = "min(100%, 36em)"
 
 
-def _paragraph(sentence: str) -> str:
+def _paragraph(sentence):
     return f'<div style="{TEXT}">{html.escape(sentence)}</div>'
 
 
-def _report(values: dict, error: Exception) -> str:
+def _report(values, error):
     """The exception as a learner reads it: what was asked, what went wrong; the traceback folded away."""
     asked = ", ".join(f"{name} = {value}" for name, value in values.items())
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))

@@ -4,7 +4,6 @@ The steps are `lora_teach.training_steps`, one by one: watching changes nothing 
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
 
 from lora_teach.live.watch import watch
 from lora_teach.plots.loss_curve import LossCurve
@@ -17,10 +16,10 @@ async def train_live(
     batches,
     loss_fn=None,
     *,
-    title: str = "Training",
-    reference: Mapping[str, History | Sequence[float]] | None = None,
+    title="Training",
+    reference=None,
     **options,
-) -> History:
+):
     """Train as `lora_teach.train` does, with loss curve, progress, time left and a Stop button on the page.
 
     ``history = await train_live(…)`` in a cell. Stop, or the kernel's interrupt, ends the run after the step it is at;
@@ -56,16 +55,16 @@ async def train_live(
 class Curve:
     """The loss curve of one run as `watch` moves it on; takes what `LossCurve` takes."""
 
-    def __init__(self, *arguments) -> None:
+    def __init__(self, *arguments):
         self.planned = arguments[0]
         self.losses = LossCurve(*arguments)
         self.picture = self.losses.picture
 
-    def update(self, history: History) -> None:
+    def update(self, history):
         """Move the curve on."""
         self.losses.update(history.loss)
 
-    def sentence(self, history: History) -> str:
+    def sentence(self, history):
         """Tell how far the run came and what became of the loss; nothing of the clock."""
         done = len(history)
         begun = f"{done} steps" if done == self.planned else f"Ended after {done} of {self.planned} steps"

@@ -6,16 +6,15 @@ the order of the cells.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
 
 from lora_teach.live.kernel import sliders_answered
-from lora_teach.live.monitor import Drawing, Gathered, Monitor
+from lora_teach.live.monitor import Monitor
 
 PAUSE = 0.05  # seconds between two looks at what the page has sent
 TURNS = 20  # turns of the event loop a look takes: a message passes several hands on its way from socket to button
 
 
-async def watch(work: Iterator, gathered: Gathered, planned: int, draw: Callable[[], Drawing], unit: str = "step"):
+async def watch(work, gathered, planned, draw, unit="step"):
     """Do the work piece by piece and draw what has been gathered, five to eight times a second.
 
     Stop, or the kernel's interrupt, ends it after the piece it is at; what was gathered until then stays.

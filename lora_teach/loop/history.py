@@ -22,7 +22,7 @@ class History:
     seconds: list = field(default_factory=list)
     stopped: str | None = None
 
-    def add(self, step: Step):
+    def add(self, step):
         """Append one step."""
         self.loss.append(step.loss)
         self.lr.append(step.lr)

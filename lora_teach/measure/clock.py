@@ -2,12 +2,11 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
 
 from lora_teach.utils.threads import one_thread
 
 
-def take_turns(calls: Mapping[str, Callable], *args, rounds: int = 100, warm_up: int = 5, clock=time.perf_counter):
+def take_turns(calls, *args, rounds=100, warm_up=5, clock=time.perf_counter):
     """Return ``{name: median milliseconds}`` of calls that take turns.
 
     In each round every call is made once, so that a slow moment of the machine meets them all; the median leaves out

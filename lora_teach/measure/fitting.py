@@ -78,7 +78,7 @@ def fresh_layer(target, rank, seed=0):
 
 
 @torch.no_grad()
-def fit_in_place(layer, batches, steps=300, lr=LR) -> Fit:
+def fit_in_place(layer, batches, steps=300, lr=LR):
     """Train ``layer`` on the batches, over and over, and return everything it passed through.
 
     The same, step for step, as ``train(layer, batches, mse_loss, lr=lr, steps=steps, schedule=falling)``.

@@ -5,7 +5,6 @@
 """
 
 import copy
-from collections.abc import Mapping, Sequence
 
 from lora_teach.bases import evaluate
 from lora_teach.measure.intruders import amplification, intruder_dimensions, intruder_part, nearest_cosines
@@ -18,7 +17,7 @@ from lora_teach.model import LoRAModel
 SHARE = 0.9  # of the squared entries, in "how many directions hold most of it"
 
 
-def matrices(model) -> dict:
+def matrices(model):
     """Return ``{layer: weight}`` of the linear layers in NameGPT's blocks, with LoRA's update added, without gradients.
 
     Args:
@@ -33,13 +32,13 @@ def matrices(model) -> dict:
     return found
 
 
-def updates(base, model) -> dict:
+def updates(base, model):
     """Return ``{layer: ΔW}``, ``(out_features, in_features)`` each: what fine-tuning added to ``base``."""
     before = matrices(base)
     return {name: weight - before[name] for name, weight in matrices(model).items()}
 
 
-def directions_for(matrix, share=SHARE) -> int:
+def directions_for(matrix, share=SHARE):
     """Return the least number of outer products that hold this share of the squared entries.
 
     Biderman and others 2024 (arXiv 2405.09673, section 4.6) call it the rank of ΔW, with a share of 0.9.
@@ -47,7 +46,7 @@ def directions_for(matrix, share=SHARE) -> int:
     return int((energy_lost(matrix) > 1 - share + 1e-9).sum())
 
 
-def portrait(base, model, epsilons: Sequence[float], k: int, rank: int | None = None) -> dict:
+def portrait(base, model, epsilons, k, rank=None):
     """Return what the update of every layer is like: lists, an entry a layer in the order of `updates`.
 
     Args:
@@ -80,12 +79,12 @@ def portrait(base, model, epsilons: Sequence[float], k: int, rank: int | None = 
     return kept
 
 
-def spectra(base, model, rank: int | None = None) -> dict:
+def spectra(base, model, rank=None):
     """Return ``{layer: σ of its ΔW}``, largest first, in lists of ``rank`` numbers; None means all there are."""
     return {name: spectrum(delta)[:rank].tolist() for name, delta in updates(base, model).items()}
 
 
-def input_directions(model, base=None) -> dict:
+def input_directions(model, base=None):
     """Return ``{layer: matrix}`` whose left singular vectors are the directions of the input that its update reads.
 
     For a LoRAModel its lora_A, ``(in_features, rank)``, as in the paper's section 7.2; for a fully tuned NameGPT ΔW.T,
@@ -96,12 +95,12 @@ def input_directions(model, base=None) -> dict:
     return {name: delta.T for name, delta in updates(base, model).items()}
 
 
-def overlaps(first: Mapping, second: Mapping, most: int) -> dict:
+def overlaps(first, second, most):
     """Return ``{layer: [φ(1, 1), φ(2, 2), …]}`` up to ``most`` directions, of two results of `input_directions`."""
     return {name: similarity_map(first[name], second[name], most, most).diagonal().tolist() for name in first}
 
 
-def matched_strength(base, model, loss: float, new: Sequence[str], old: Sequence[str], points: int = 40) -> dict:
+def matched_strength(base, model, loss, new, old, points=40):
     """Return how far the whole update can be turned down before its loss on ``new`` is above ``loss``.
 
     Args:
@@ -138,19 +137,19 @@ class Shrinker:
         counts: ``{layer: number of intruders}``.
     """
 
-    def __init__(self, base, tuned, epsilon: float, k: int) -> None:
+    def __init__(self, base, tuned, epsilon, k):
         before, self._after = matrices(base), matrices(tuned)
         self._parts = {name: intruder_part(before[name], W1, epsilon, k) for name, W1 in self._after.items()}
         self.counts = {name: len(intruder_dimensions(before[name], W1, epsilon, k)) for name, W1 in self._after.items()}
         self._model = copy.deepcopy(base if isinstance(tuned, LoRAModel) else tuned).requires_grad_(False)
         self._weights = {name.removesuffix(".weight"): weight for name, weight in block_matrices(self._model).items()}
 
-    def at(self, factor: float):
+    def at(self, factor):
         """Return the model with its intruders' singular values times ``factor``; the next call changes it again."""
         for name, weight in self._weights.items():
             weight.copy_(self._after[name] + (factor - 1) * self._parts[name])
         return self._model
 
-    def path(self, factors: Sequence[float], *lists: Sequence[str]) -> list[list[float]]:
+    def path(self, factors, *lists):
         """Return the losses on each list of names, in nats a letter, for every factor."""
         return [[evaluate(self.at(factor), names) for names in lists] for factor in factors]

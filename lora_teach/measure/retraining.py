@@ -38,7 +38,7 @@ class Retrained:
     blew_up: bool
 
     @property
-    def final_loss(self) -> float:
+    def final_loss(self):
         """The mean loss of the last 20 steps, nats a digit; inf if the run blew up."""
         return float("inf") if self.blew_up else mean(self.loss[-20:])
 
@@ -61,7 +61,7 @@ def digit_batches(split, batches=50, batch_size=BATCH_SIZE, seed=0):
     return [(x[batch], y[batch]) for batch in chosen]
 
 
-def retrain(split, rank=None, *, lr=LR, steps=STEPS, seed=0, base=None, **options) -> Retrained:
+def retrain(split, rank=None, *, lr=LR, steps=STEPS, seed=0, base=None, **options):
     """Adapt a fresh copy of the base to these digits and return how that went.
 
     Args:
@@ -82,7 +82,7 @@ def retrain(split, rank=None, *, lr=LR, steps=STEPS, seed=0, base=None, **option
     return train_digits(model, split, steps=steps, seed=seed, lr=lr)
 
 
-def train_digits(model, split, *, steps=STEPS, seed=0, **options) -> Retrained:
+def train_digits(model, split, *, steps=STEPS, seed=0, **options):
     """Train this model on these digits; options as `lora_teach.training_steps`."""
     losses, blew_up = [], False
     batches = digit_batches(split, seed=seed)

@@ -7,10 +7,8 @@ factor is divided by c, then factor · A·B is what it was; and Adam moves A by 
 gradient. The same holds for B, which starts at zero.
 """
 
-from collections.abc import Sequence
-
 from lora_teach.bases import accuracy, load_digit_net
-from lora_teach.measure.retraining import HIDDEN, LR, STEPS, Retrained, train_digits
+from lora_teach.measure.retraining import HIDDEN, LR, STEPS, train_digits
 from lora_teach.measure.tuning import trainable_copy
 
 import torch
@@ -20,7 +18,7 @@ EPS = 1e-8  # Adam's own: added to the root of the mean squared gradient, so it 
 
 def train_separate_rates(
     split, rank=8, *, factor=1.0, size_A=1.0, lr_A=LR, lr_B=LR, eps_A=EPS, eps_B=EPS, steps=STEPS, seed=0, base=None
-) -> Retrained:
+):
     """Retrain DigitNet with LoRA on its two hidden layers, as `retrain` does, with each of the four numbers given.
 
     Args:
@@ -49,7 +47,7 @@ def train_separate_rates(
     return train_digits(model, split, steps=steps, seed=seed, optimizer=optimizer)
 
 
-def accuracy_by_strength(model, split, strengths: Sequence[float]) -> list[float]:
+def accuracy_by_strength(model, split, strengths):
     """Return the accuracy on test digits with the one active adapter at each strength; it is as found afterwards."""
     found = model.active_adapters
     (name,) = found
@@ -63,7 +61,7 @@ def accuracy_by_strength(model, split, strengths: Sequence[float]) -> list[float
     return reached
 
 
-def two_lives_of_alpha(split, multiples: Sequence[float], rank=8, **options) -> dict[str, list[float]]:
+def two_lives_of_alpha(split, multiples, rank=8, **options):
     """Return accuracies on test digits by what alpha is multiplied with, in three ways.
 
     - "used": trained at 1 and multiplied afterwards;

@@ -1,7 +1,5 @@
 """Names at any strength of an adapter, as fast as a slider asks for them."""
 
-from collections.abc import Mapping
-
 from lora_teach.bases import sample_names
 from lora_teach.overlay.base import plain_copy
 from lora_teach.overlay.nested_modules import walk
@@ -10,7 +8,7 @@ from lora_teach.utils.threads import one_thread
 import torch
 
 
-def write_names(model, adapter: str | None, strength: float, noise: torch.Tensor) -> list[str]:
+def write_names(model, adapter, strength, noise):
     """Return the names that a LoRAModel writes with one adapter at this strength, one a row of ``noise``.
 
     The adapter stays at that strength; None means none. With fixed noise the names morph as the strength moves.
@@ -27,7 +25,7 @@ class Writer:
         model: A LoRAModel around a NameGPT. It is copied: what becomes of it later is not seen here.
     """
 
-    def __init__(self, model) -> None:
+    def __init__(self, model):
         self.plain = plain_copy(model.base_model).requires_grad_(False)
         self._weights = {
             path: (module.weight, module.weight.clone())
@@ -39,11 +37,11 @@ class Writer:
             for adapter, layers in model.adapters.items()
         }
 
-    def write(self, adapter: str | None, strength: float, noise: torch.Tensor) -> list[str]:
+    def write(self, adapter, strength, noise):
         """Return the names at this strength; adapter None means the base alone."""
         return self.mix({} if adapter is None else {adapter: strength}, noise)
 
-    def mix(self, weights: Mapping[str, float], noise: torch.Tensor) -> list[str]:
+    def mix(self, weights, noise):
         """Return the names of a mixture ``{adapter: weight}``, as ``set_adapter(weights)`` has it."""
         updates = [(self._updates[adapter], strength) for adapter, strength in weights.items()]
         with one_thread():

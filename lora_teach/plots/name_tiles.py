@@ -1,6 +1,5 @@
 """Names as rows of tiles, one a letter, coloured by the judge whom the letter pleases."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -48,7 +47,7 @@ class Board:
         artists: What moves.
     """
 
-    def __init__(self, axes, rows: int, columns: int = 1, letters: int = 16, size: float = 13, looks: dict = LOOKS):
+    def __init__(self, axes, rows, columns=1, letters=16, size=13, looks=LOOKS):
         self.rows, self.letters, self.size, self._looks = rows, letters, size, looks
         axes.set(xlim=(0, columns * (letters + 1) - 1), ylim=(rows, 0))
         axes.axis("off")
@@ -60,7 +59,7 @@ class Board:
         for artist in self.artists:
             axes.add_collection(artist, autolim=False)
 
-    def show(self, written: Sequence[Written]) -> None:
+    def show(self, written):
         """Put these names on the board, the first column from top to bottom, then the next."""
         tiles, looks, glyphs, places, lines = [], [], [], [], []
         for index, one in enumerate(written):
@@ -81,12 +80,12 @@ class Board:
         self._lines.set_segments(lines)
 
 
-def draw_key(axes, handles) -> None:
+def draw_key(axes, handles):
     """Put what the tiles mean, `judges_key` or `language_key`, over the right end of these axes."""
     legend(axes, handles=handles, ncols=len(handles), handlelength=1.2, **ABOVE)
 
 
-def judges_key(*judges: str, looks: dict = LOOKS) -> list:
+def judges_key(*judges, looks=LOOKS):
     """Return the legend's handles: a tile for each judge, in the order of ``looks``, and one for neither."""
     labels = (*(f"{judge} judge" for judge in judges), "neither")
     return [
@@ -95,14 +94,14 @@ def judges_key(*judges: str, looks: dict = LOOKS) -> list:
     ]
 
 
-def language_key(language: str | None) -> list:
+def language_key(language):
     """Return the legend's handles for English and another language, which is left open if None, with real names."""
     real = Line2D([], [], color=COLOURS["ink"], linewidth=2, label="a real name")
     return [*judges_key("English", language or "that language's"), real]
 
 
 @lru_cache(maxsize=1000)
-def _glyph(letter: str, weight: str, size: float):
+def _glyph(letter, weight, size):
     """A letter's outline in points, its middle at the origin."""
     font = FontProperties(family="DejaVu Sans Mono", weight=weight)
     middle = Affine2D().translate(-0.301 * size, -0.27 * size)  # half the width, half the height of an x

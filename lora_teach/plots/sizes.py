@@ -1,6 +1,5 @@
 """Sizes: models and adapters as squares whose areas are their numbers of parameters."""
 
-from collections.abc import Mapping
 from math import ceil, sqrt
 
 from lora_teach.plots.style import COLOURS, figure, panels, styled
@@ -10,7 +9,7 @@ from matplotlib.patches import Rectangle
 PAPER = "#E3E3E3"  # the frozen base
 
 
-def square(axes, left: float, low: float, numbers: int, **look) -> Rectangle:
+def square(axes, left, low, numbers, **look):
     """Add a square with an area of ``numbers`` in the axes' units, its lower left corner at ``(left, low)``."""
     side = sqrt(numbers)
     drawn = Rectangle((left, low), side, side, **({"edgecolor": COLOURS["base"], "facecolor": PAPER} | look))
@@ -18,14 +17,14 @@ def square(axes, left: float, low: float, numbers: int, **look) -> Rectangle:
     return drawn
 
 
-def bare(axes) -> None:
+def bare(axes):
     """Nothing of the axes is seen, and a unit is as long upwards as sideways."""
     axes.set_aspect("equal")
     axes.axis("off")
 
 
 @styled
-def draw(base: int, adapters: Mapping[str, int], own: str = "English"):
+def draw(base, adapters, own="English"):
     """A whole model for each language, and one model with an adapter for each other language, all to one scale.
 
     Args:

@@ -98,7 +98,7 @@ def styled(function):
 
 
 @styled
-def figure(width: float = 8.0, height: float = 3.5) -> Figure:
+def figure(width=8.0, height=3.5):
     """An empty figure on opaque white with a canvas of its own; sizes in inches, 100 pixels each.
 
     Its constrained layout is solved once, when it becomes a `Picture` or is given to `show`.
@@ -109,7 +109,7 @@ def figure(width: float = 8.0, height: float = 3.5) -> Figure:
 
 
 @styled
-def panels(figure: Figure, rows: int = 1, columns: int = 1, *, grid: bool = True, **options):
+def panels(figure, rows=1, columns=1, *, grid=True, **options):
     """Axes in the house style: one for a 1×1 grid, else an array of them as ``Figure.subplots`` gives.
 
     Args:
@@ -123,7 +123,7 @@ def panels(figure: Figure, rows: int = 1, columns: int = 1, *, grid: bool = True
     return made
 
 
-def line(role: str, **changes) -> dict:
+def line(role, **changes):
     """Keywords for ``axes.plot`` that draw a line in its role's colour, line style and marker.
 
     Example:
@@ -134,7 +134,7 @@ def line(role: str, **changes) -> dict:
 
 
 @styled
-def matrix(axes, values, limit: float | None = None, *, cmap: str = SIGNED):
+def matrix(axes, values, limit=None, *, cmap=SIGNED):
     """A matrix as a heat map, square cells, no ticks; returns the image, which can be a moving artist.
 
     Args:
@@ -154,14 +154,14 @@ def matrix(axes, values, limit: float | None = None, *, cmap: str = SIGNED):
     return image
 
 
-def photo(axes, values, low: float, high: float):
+def photo(axes, values, low, high):
     """A matrix in shades of grey, ``low`` black and ``high`` white; returns the image."""
     image = matrix(axes, values, cmap=GREYS)
     image.set_clim(low, high)
     return image
 
 
-def diamond(axes, x, y, label: str = "your guess"):
+def diamond(axes, x, y, label="your guess"):
     """The learner's guess: a hollow diamond. ``None`` for x or y (no guess made) draws nothing and returns ``None``."""
     if x is None or y is None:
         return None
@@ -173,14 +173,14 @@ def diamond(axes, x, y, label: str = "your guess"):
     return mark
 
 
-def make_room(axes, guesses, most: float = 1.0) -> None:
+def make_room(axes, guesses, most=1.0):
     """Let the y axis hold these guesses too, unless one lies more than ``most`` beyond it: a slip squeezes nothing."""
     low, high = axes.get_ylim()
     near = [guess for guess in guesses if low - most <= guess <= high + most]
     axes.set_ylim(min([low, *(guess - 0.05 for guess in near)]), max([high, *(guess + 0.05 for guess in near)]))
 
 
-def log2_axis(axes, values, labels=None) -> None:
+def log2_axis(axes, values, labels=None):
     """Make the x axis logarithmic to base 2, with a tick at each value and plain numbers, or ``labels``, below them."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(values, [f"{value:g}" for value in values] if labels is None else labels, minor=False)

@@ -8,12 +8,12 @@ sentences. ``data/make_answer_sheet.py`` runs it in full; the results lie in ``d
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_teach.datasets import appointments
 from lora_teach.datasets.appointments import DAYS, Appointment
-from lora_teach.training import History, Step, training_steps
+from lora_teach.training import History, training_steps
 
 import numpy as np
 
@@ -39,11 +39,11 @@ class Sheet:
     def __len__(self):
         return len(self.answers)
 
-    def right(self, seen: bool | None = None) -> int:
+    def right(self, seen=None):
         """Return how many answers have every value right: of all, or of those in seen (or unseen) patterns."""
         return int(self._chosen(seen).all(axis=1).sum())
 
-    def count(self, column: str, seen: bool | None = None) -> int:
+    def count(self, column, seen=None):
         """Return how many answers are right in this column."""
         return int(self._chosen(seen)[:, COLUMNS.index(column)].sum())
 
@@ -52,30 +52,30 @@ class Sheet:
         return self.marks if seen is None else self.marks[patterns == seen]
 
 
-def grade_sheet(exam: Sequence[Appointment], answers: Sequence[str], seconds=None, capitals: bool = False) -> Sheet:
+def grade_sheet(exam, answers, seconds=None, capitals=False):
     """Return the graded sheet; of a sheet that is still being filled, the first answers."""
     graded = [appointments.grade(one, answer, capitals) for one, answer in zip(exam, answers, strict=False)]
     marks = np.array([[one[column] for column in COLUMNS] for one in graded], dtype=bool).reshape(-1, len(COLUMNS))
     return Sheet(exam, list(answers), marks, seconds)
 
 
-def stored(exam, kept: Mapping) -> Sheet:
+def stored(exam, kept):
     """Return a sheet of ``data/answer_sheet.json``."""
     marks = np.array([[mark == "1" for mark in row] for row in kept["marks"]], dtype=bool)
     return Sheet(exam, kept["answers"], marks, kept["seconds"])
 
 
-def bare(appointment: Appointment) -> list[dict]:
+def bare(appointment):
     """Return the question as the training examples put it."""
     return appointments.example(appointment)[:1]
 
 
-def with_instructions(text: str) -> Callable:
+def with_instructions(text):
     """Return the prompt that says how the answer should look."""
     return lambda appointment: [{"role": "user", "content": text + appointment.sentence}]
 
 
-def with_examples(count: int) -> Callable:
+def with_examples(count):
     """Return the prompt in which so many training examples, each of another weekday, have been answered before."""
     first = {}
     for appointment in appointments.training():
@@ -86,7 +86,7 @@ def with_examples(count: int) -> Callable:
     return lambda appointment: [*shown, *bare(appointment)]
 
 
-def plain_program(sentence: str) -> str:
+def plain_program(sentence):
     """Answer without a model, as one would who has read the training sentences."""
     day = re.search("|".join(DAYS), sentence)
     city = re.search(r"\b(?:[Ii]n|to|visit) ([A-Z]\w+)", sentence)
@@ -96,7 +96,7 @@ def plain_program(sentence: str) -> str:
     return json.dumps({"who": name[0], "where": city[1], "when": DAYS.index(day[0]) + 1})
 
 
-def sit(base, model, exam, prompt: Callable = bare, *, capitals=False, batch_size=24, most_tokens=64) -> Sheet:
+def sit(base, model, exam, prompt=bare, *, capitals=False, batch_size=24, most_tokens=64):
     """Let a model answer the exam, greedily, and return its sheet with the seconds it took.
 
     Args:
@@ -118,8 +118,8 @@ def exam_steps(
     base,
     model,
     exam,
-    steps: int,
-    at: Sequence[int],
+    steps,
+    at,
     *,
     capitals=False,
     lr=1e-3,
@@ -127,7 +127,7 @@ def exam_steps(
     seed=0,
     parts=1,
     most_tokens=64,
-) -> Iterator[Step | Sheet]:
+):
     """Train on the appointments; yield each `Step`, and after the steps in ``at`` the model's `Sheet`.
 
     Args:
@@ -172,11 +172,11 @@ class SheetRun:
         filling: The newest sheet, of which half may be filled, or None.
     """
 
-    def __init__(self, exam, sheets: Mapping[int, Sheet] | None = None) -> None:
+    def __init__(self, exam, sheets=None):
         self.exam, self.history, self.sheets = exam, History(), dict(sheets or {})
         self.filling = self.sheets[max(self.sheets)] if self.sheets else None
 
-    def add(self, piece) -> None:
+    def add(self, piece):
         """Take a step, or a sheet as far as it is filled."""
         if not isinstance(piece, Sheet):
             self.history.add(piece)
@@ -185,5 +185,5 @@ class SheetRun:
         if len(piece) == len(self.exam):
             self.sheets[len(self.history)] = piece
 
-    def __len__(self) -> int:
+    def __len__(self):
         return len(self.history)

@@ -1,12 +1,10 @@
 """The answer sheet: filled live while a language model trains, or by a slider from runs that were kept."""
 
-from collections.abc import Mapping, Sequence
-
 from lora_teach.datasets import appointments
 from lora_teach.live.explore import View
 from lora_teach.live.watch import watch
 from lora_teach.measure.results import load_result
-from lora_teach.pictures.answer_sheet.numbers import COLUMNS, Sheet, SheetRun, exam_steps, stored
+from lora_teach.pictures.answer_sheet.numbers import COLUMNS, SheetRun, exam_steps, stored
 from lora_teach.plots import show
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, styled
@@ -32,7 +30,7 @@ class AnswerSheets(View):
         result: What ``load_result("answer_sheet")`` gives; None loads it.
     """
 
-    def __init__(self, guess=None, result=None) -> None:
+    def __init__(self, guess=None, result=None):
         result = result or load_result("answer_sheet")
         runs = result["results"]["runs"]
         self.exam = appointments.exam(result["settings"]["sentences"])
@@ -63,7 +61,7 @@ class AnswerSheets(View):
         return show(drawn, f"Of {len(self.exam)} sentences every value is right in: {counted}. A tick is right.")
 
 
-async def train_on_sheet(model, base, *, steps=20, every=5, exam=None, first=None, guess=None, **options) -> SheetRun:
+async def train_on_sheet(model, base, *, steps=20, every=5, exam=None, first=None, guess=None, **options):
     """Train on the appointments while the answer sheet fills, with loss curve, progress and a Stop button.
 
     ``run = await train_on_sheet(…)`` in a cell. Stop ends the run after the step, or the half sheet, that it is at.
@@ -96,17 +94,17 @@ async def train_on_sheet(model, base, *, steps=20, every=5, exam=None, first=Non
 class Filling:
     """The picture of a run as `watch` moves it on; ``guess`` is in training examples, or None."""
 
-    def __init__(self, exam, steps: int, guess=None) -> None:
+    def __init__(self, exam, steps, guess=None):
         self.steps, self.guess = steps, guess
         self.drawn = DrawnSheet(exam, steps, guess)
         self.picture = self.drawn.picture
 
-    def update(self, run: SheetRun) -> None:
+    def update(self, run):
         """Move ticks, crosses and curves on."""
         scores = {step: sheet.right() for step, sheet in run.sheets.items()}
         self.drawn.show(None if run.filling is None else run.filling.marks, run.history.loss, scores)
 
-    def sentence(self, run: SheetRun) -> str:
+    def sentence(self, run):
         """Tell how far the run came and how many answers are right."""
         done = len(run)
         begun = f"{done} steps" if done == self.steps else f"Ended after {done} of {self.steps} steps"
@@ -120,7 +118,7 @@ class Filling:
 class Marks:
     """The ticks, crosses and open dots of one sheet, drawn into axes; ``seen`` says which patterns were trained on."""
 
-    def __init__(self, axes, seen: Sequence[bool], size: float = 6.5) -> None:
+    def __init__(self, axes, seen, size=6.5):
         seen = np.asarray(seen, dtype=bool)
         self.places = np.arange(len(seen)) + np.where(seen | ~seen.any(), 0.0, GAP)  # y of each sentence, downwards
         options = {"linestyle": "", "clip_on": False}
@@ -146,7 +144,7 @@ class Marks:
         for spine in axes.spines.values():
             spine.set_visible(False)
 
-    def fill(self, marks: np.ndarray) -> None:
+    def fill(self, marks):
         """Show the marks of the first sentences, bool ``(answered, columns)``; the others stay open."""
         answered = len(marks)
         rest = np.indices((len(self.places) - answered, len(COLUMNS))).reshape(2, -1)
@@ -165,7 +163,7 @@ class DrawnSheet:
         losses: The whole of a finished run's losses, drawn thin, or None for a run that is still to come.
     """
 
-    def __init__(self, exam, steps, guess=None, losses=None) -> None:
+    def __init__(self, exam, steps, guess=None, losses=None):
         guess = check_guess(guess, 0, 10**6, "a number of training examples")
         self.steps, self.top = steps, max(losses) if losses else 3.0
         place = None if guess is None else (guess / EXAMPLES, GOAL)
@@ -214,7 +212,7 @@ class DrawnSheet:
             fig, [self.marks.right, self.marks.wrong, self.marks.open, self._totals, self._loss, self._score]
         )
 
-    def show(self, marks, losses: Sequence[float], scores: Mapping[int, int]) -> None:
+    def show(self, marks, losses, scores):
         """Show a sheet and its run so far; the loss axis grows where they leave it.
 
         Args:
@@ -235,7 +233,7 @@ class DrawnSheet:
 
 
 @styled
-def draw_sheets(sheets: Mapping[str, np.ndarray], seen: Sequence[bool]):
+def draw_sheets(sheets, seen):
     """Draw sheets side by side, without their sentences.
 
     Args:
@@ -261,7 +259,7 @@ def draw_sheets(sheets: Mapping[str, np.ndarray], seen: Sequence[bool]):
     return fig
 
 
-def _told(step: int, sheet: Sheet) -> str:
+def _told(step, sheet):
     total = sum(appointment.seen for appointment in sheet.exam)
     counts = ", ".join(f"{column} {sheet.count(column)}" for column in COLUMNS)
     return (

@@ -11,7 +11,6 @@ optimiser, the loss on the same batch before and after, in float64.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_teach.bases import load_digit_net
@@ -47,7 +46,7 @@ class Drop:
     expected: float
 
 
-def first_drop(split, rank, scaling="alpha/r", *, alpha=1.0, optimizer="Adam", lr=LR, seed=0, base=None) -> Drop:
+def first_drop(split, rank, scaling="alpha/r", *, alpha=1.0, optimizer="Adam", lr=LR, seed=0, base=None):
     """Take the first step of LoRA on the two hidden layers of a DigitNet and return what it did to the loss.
 
     Args:
@@ -81,7 +80,7 @@ def first_drop(split, rank, scaling="alpha/r", *, alpha=1.0, optimizer="Adam", l
     return Drop(before.item() - after.item(), expected)
 
 
-def first_drops(split, ranks: Sequence[int] = RANKS, seeds: int = SEEDS, **options) -> dict[str, list[float]]:
+def first_drops(split, ranks=RANKS, seeds=SEEDS, **options):
     """Return the mean drop of the loss over the seeds: ``{rule: [nats a digit, one a rank]}``.
 
     Args:
@@ -100,7 +99,7 @@ def first_drops(split, ranks: Sequence[int] = RANKS, seeds: int = SEEDS, **optio
     }
 
 
-def growth(ranks: Sequence[int], drops: Sequence[float]) -> float:
+def growth(ranks, drops):
     """Return the power p of the best fit ``drop ∝ rank^p``: the slope on axes that are both logarithmic.
 
     >>> round(growth([1, 4, 16], [3.0, 6.0, 12.0]), 6)

@@ -7,7 +7,6 @@ since near its lowest loss a run forgets and learns nothing for it. The rule for
 lowest to the highest seed, and where two bands overlap it is undecided.
 """
 
-from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import NamedTuple
 
@@ -37,7 +36,7 @@ class Verdict(NamedTuple):
     word: str
 
 
-def band(values: Sequence[float]) -> Band:
+def band(values):
     """Return the band of several seeds' results.
 
     >>> band([2.0, 1.0, 3.0])
@@ -46,12 +45,12 @@ def band(values: Sequence[float]) -> Band:
     return Band(mean(values), min(values), max(values))
 
 
-def apart(one: Band, other: Band) -> bool:
+def apart(one, other):
     """Return whether two bands don't overlap."""
     return one.high < other.low or other.high < one.low
 
 
-def lowest(bands: Mapping[str, Band]) -> list[str]:
+def lowest(bands):
     """Return who has the lowest mean, and after it those whose bands overlap with its; one name is a clear result.
 
     >>> lowest({"a": Band(2.0, 1.9, 2.1), "b": Band(1.7, 1.6, 1.8), "c": Band(1.85, 1.79, 1.95)})
@@ -62,7 +61,7 @@ def lowest(bands: Mapping[str, Band]) -> list[str]:
     return [best, *sorted(near, key=lambda name: bands[name].mean)]
 
 
-def finished(entry: Mapping) -> dict[str, list[dict]]:
+def finished(entry):
     """Return ``{contender: its runs at the chosen learning rate, one a seed}`` of one language.
 
     Whose seeds have not all run yet is left out: it would have too narrow a band.
@@ -72,13 +71,13 @@ def finished(entry: Mapping) -> dict[str, list[dict]]:
     return {name: runs for name, runs in groups.items() if runs and len(runs) == seeds}
 
 
-def at_checkpoint(entry: Mapping) -> dict[str, tuple[Band, Band]]:
+def at_checkpoint(entry):
     """Return ``{contender: (loss on the new language, loss on English)}`` at the chosen checkpoints."""
     losses = {name: zip(*(run["loss"] for run in runs), strict=True) for name, runs in finished(entry).items()}
     return {name: tuple(band(seeds) for seeds in both) for name, both in losses.items()}
 
 
-def english_at(path: Sequence[Sequence[float]], level: float) -> float | None:
+def english_at(path, level):
     """Return the loss on English where a path first reaches a loss on the new language; None if it never does.
 
     Between two points of the path both losses are taken as straight lines.
@@ -101,7 +100,7 @@ def english_at(path: Sequence[Sequence[float]], level: float) -> float | None:
     return None
 
 
-def common_level(groups: Sequence[Sequence[Mapping]], way: str = "training", margin: float = MARGIN) -> float:
+def common_level(groups, way="training", margin=MARGIN):
     """Return the lowest loss on the new language that every run reaches on this path, with ``margin`` on top.
 
     Args:
@@ -112,7 +111,7 @@ def common_level(groups: Sequence[Sequence[Mapping]], way: str = "training", mar
     return max(min(new for new, _ in run[way]) for runs in groups for run in runs) + margin
 
 
-def english_by_contender(entry: Mapping, way: str = "training", level: float | None = None) -> dict[str, Band]:
+def english_by_contender(entry, way="training", level=None):
     """Return ``{contender: loss on English}`` where all have learned equally much.
 
     Args:
@@ -127,7 +126,7 @@ def english_by_contender(entry: Mapping, way: str = "training", level: float | N
     return {name: band(seeds) for name, seeds in found.items() if None not in seeds}
 
 
-def compare(ours: Sequence[Mapping], theirs: Sequence[Mapping], way: str = "training", margin=MARGIN) -> Verdict:
+def compare(ours, theirs, way="training", margin=MARGIN):
     """Return the verdict on two contenders' runs, at the `common_level` of these."""
     level = common_level([ours, theirs], way, margin)
     bands = [band([english_at(run[way], level) for run in runs]) for runs in (ours, theirs)]
@@ -135,9 +134,7 @@ def compare(ours: Sequence[Mapping], theirs: Sequence[Mapping], way: str = "trai
     return Verdict(level, *bands, word)
 
 
-def verdicts(
-    entry: Mapping, way: str = "training", against: str = "full", margin: float = MARGIN
-) -> dict[str, Verdict]:
+def verdicts(entry, way="training", against="full", margin=MARGIN):
     """Return ``{contender: verdict against full fine-tuning}``, each pair at its own `common_level`.
 
     Args:
@@ -151,7 +148,7 @@ def verdicts(
     return {name: compare(ours, theirs, way, margin) for name, ours in groups.items()}
 
 
-def english_by_rate(entry: Mapping, name: str, level: float, way: str = "training") -> dict[float, float]:
+def english_by_rate(entry, name, level, way="training"):
     """Return ``{learning rate: loss on English}`` of one contender at one loss on the new language, lowest rate first.
 
     For the first seed, with the rates that do reach the level. It shows how much of a difference between contenders is

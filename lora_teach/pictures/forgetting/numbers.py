@@ -6,8 +6,6 @@ have learned equally much (``equal_learning.py``). ``data/make_forgetting.py`` r
 results lie in ``data/forgetting.json``.
 """
 
-from collections.abc import Mapping, Sequence
-
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.strength import strength_path
@@ -28,9 +26,7 @@ LOOKS = (*range(0, 100, 10), *range(100, 200, 20), *range(200, 801, 100))  # ste
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # where a learning rate is looked for
 
 
-def forgetting_run(
-    base, language, options: Mapping, *, lr, seed=0, strengths: Sequence[float] = STRENGTHS, looks=LOOKS, **tuning
-) -> dict:
+def forgetting_run(base, language, options, *, lr, seed=0, strengths=STRENGTHS, looks=LOOKS, **tuning):
     """Tune one contender and return what it learned and forgot.
 
     Args:
@@ -78,7 +74,7 @@ def forgetting_run(
     }
 
 
-def next_rate(tried: Mapping[float, float], rates: Sequence[float] = RATES, start: float = 1e-3) -> float | None:
+def next_rate(tried, rates=RATES, start=1e-3):
     """Return the learning rate to try next, or None when the best one has been tried between both its neighbours.
 
     Args:
@@ -100,7 +96,7 @@ def next_rate(tried: Mapping[float, float], rates: Sequence[float] = RATES, star
     return next((rate for rate in near if rate not in tried), None)
 
 
-def runs_of(entry: Mapping, name: str, lr: float | None = None) -> list[dict]:
+def runs_of(entry, name, lr=None):
     """Return a contender's runs in one language's entry of the results, in the order of their seeds.
 
     Args:
@@ -112,7 +108,7 @@ def runs_of(entry: Mapping, name: str, lr: float | None = None) -> list[dict]:
     return sorted((run for run in entry["runs"].get(name, []) if run["lr"] == lr), key=lambda run: run["seed"])
 
 
-def next_run(entry: dict, seeds: Sequence[int], known: Mapping[str, float], beside: Sequence[str] = ()):
+def next_run(entry, seeds, known, beside=()):
     """Return ``(contender, learning rate, seed)`` of the run that is to be made next in one language, or None.
 
     One contender after the other, full fine-tuning first, then those with a known learning rate: its rate is chosen
@@ -145,7 +141,7 @@ def next_run(entry: dict, seeds: Sequence[int], known: Mapping[str, float], besi
     return None
 
 
-def own_run(language="Zulu", rank=4, *, lr=1e-2, steps=120, seed=0, **options) -> dict:
+def own_run(language="Zulu", rank=4, *, lr=1e-2, steps=120, seed=0, **options):
     """Train one contender of one's own, with the shipped NameGPT, and return its run; some seconds.
 
     Args:

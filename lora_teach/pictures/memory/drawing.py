@@ -1,13 +1,11 @@
 """Memory: what a training step holds, as stacked bars; and what LoRA's share of it is, by the tokens in a batch."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
 
 import numpy as np
-from matplotlib.figure import Figure
 
 PARTS = {  # the four parts of a bar, from below, and how each is told without its colour
     "weights": {"facecolor": "#E3E3E3", "hatch": ""},
@@ -33,7 +31,7 @@ class Bars:
     dots: list  # Line2Ds: where this batch is on them
     title: object  # Text over the bars
 
-    def update(self, title, held, measured, tokens, shares, here) -> None:
+    def update(self, title, held, measured, tokens, shares, here):
         """Show one batch.
 
         Args:
@@ -67,7 +65,7 @@ class Bars:
 
 
 @styled
-def draw(names: Sequence[str], few: int, many: int, guess=None) -> Bars:
+def draw(names, few, many, guess=None):
     """Two panels: a bar for each way of training, and the share that LoRA needs by the tokens in a batch.
 
     Args:
@@ -113,7 +111,7 @@ def draw(names: Sequence[str], few: int, many: int, guess=None) -> Bars:
 
 
 @styled
-def draw_ranks(held: Mapping) -> Figure:
+def draw_ranks(held):
     """Small multiples: columns by batch, rows without and with checkpointing, a bar for each rank.
 
     Args:

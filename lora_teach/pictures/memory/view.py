@@ -1,11 +1,11 @@
 """Memory: what a training step holds, and why LoRA saves much of it in small batches and little in large ones."""
 
-from lora_teach.live.explore import Explorer, View, explore
+from lora_teach.live.explore import View, explore
 from lora_teach.measure.architectures import build, targets
 from lora_teach.measure.predicted_memory import predict_memory, readable
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.memory import drawing as memory
-from lora_teach.plots import Still, show
+from lora_teach.plots import show
 
 import torch
 
@@ -36,7 +36,7 @@ class MemoryBars(View):
         ValueError: A guess that is no share.
     """
 
-    def __init__(self, models=tuple(MODELS), guess: float | None = None) -> None:
+    def __init__(self, models=tuple(MODELS), guess=None):
         if guess is not None and not 0 <= guess <= 1:
             raise ValueError(f"guess={guess!r} is no share. Use a number from 0 to 1, such as 0.3 for 30 %.")
         self.models = {name: build(name) for name in models}
@@ -79,7 +79,7 @@ class MemoryBars(View):
             self._lines[model] = [[part / whole for part, whole in zip(other, full, strict=True)] for other in others]
         return self._lines[model]
 
-    def twin(self) -> Still:
+    def twin(self):
         """Ranks, batches and checkpointing side by side, of an 8-billion-parameter model."""
         model = self.models.get(TWIN_MODEL) or build(TWIN_MODEL)
         rows = {"all kept": {}, "with checkpointing": {"checkpointing": True}}
@@ -106,7 +106,7 @@ class MemoryBars(View):
         )
 
     @classmethod
-    def example(cls, guess=None) -> Explorer:
+    def example(cls, guess=None):
         """Return the explorer as notebook 10 shows it."""
         view = cls(guess=guess)
         return explore(

@@ -9,7 +9,7 @@ from lora_teach.live.explore import View
 from lora_teach.measure.judging import TEMPERATURE, tastes
 from lora_teach.measure.writing import Writer
 from lora_teach.pictures.mix.numbers import mixture_losses, share_of_gain
-from lora_teach.plots import Still, show
+from lora_teach.plots import show
 from lora_teach.plots.name_tiles import LOOKS, Board, Written, draw_key, judges_key
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.sizes import bare, square
@@ -52,7 +52,7 @@ class Mix(View):
 
     sliders = {"share": (0.0, 1.0, 0.5, STEP)}
 
-    def __init__(self, guess=None, first: str = "Finnish", second: str = "Zulu"):
+    def __init__(self, guess=None, first="Finnish", second="Zulu"):
         self.guess, self.languages = _checked(guess), (first, second)
         self.labels = {"share": f"{first} → {second}"}
         model = load_language_adapter(load_language_adapter(load_name_gpt(), first), second)
@@ -81,7 +81,7 @@ class Mix(View):
         self.dot.set_in_layout(False)
         self.picture = Picture(made, [self.board.artists, self.squares.moving, self.dot])
 
-    def move(self, share: float) -> str:
+    def move(self, share):
         """Mix: this share of the second adapter, the rest of the first."""
         self.board.show(self.written(share))
         self.squares.show(share)
@@ -93,20 +93,20 @@ class Mix(View):
             guessed = f" Your guess: {self.guess[0]:.2f} and {self.guess[1]:.2f}."
         return f"{weights}: {self._knows(share)}.{guessed}"
 
-    def weights(self, share: float) -> dict[str, float]:
+    def weights(self, share):
         """Return what ``set_adapter`` is given at this share of the second adapter."""
         return dict(zip(self.languages, (1 - share, share), strict=True))
 
-    def losses(self, share: float) -> tuple[float, float]:
+    def losses(self, share):
         """Return nats a letter on the test names of the first language and of the second."""
         return tuple(self.path[round(share / STEP)].tolist())
 
-    def gains(self, share: float) -> tuple[float, float]:
+    def gains(self, share):
         """Return for each language the share of its own adapter's gain over the base."""
         own = (self.path[0][0], self.path[-1][1])
         return tuple(map(share_of_gain, self.losses(share), self.base, own))
 
-    def written(self, share: float) -> list[Written]:
+    def written(self, share):
         """Return the eight names, each with its letters' judges."""
         mixed = self._writer.mix(self.weights(share), self._noise)
         return [Written(name, tastes(name, self._judges)) for name in mixed]
@@ -135,7 +135,7 @@ class Mix(View):
             right.annotate(f"{1 - share:g} + {share:g}", point, (9, 3), textcoords="offset points", size=9)
         return made
 
-    def static_figure(self) -> Still:
+    def static_figure(self):
         """Return five mixtures side by side over the squares and the plane."""
         sentence = f"The same eight throws of the dice from {' to '.join(self.languages)}, areas to scale. "
         return show(self.draw_columns(), f"{sentence}Half and half: {self._knows(0.5)}.")
@@ -149,7 +149,7 @@ class Mix(View):
             words.append(f"{loss:.2f} nats on {name} names, {what}")
         return "; ".join(words)
 
-    def _draw_plane(self, axes) -> None:
+    def _draw_plane(self, axes):
         """Both losses: the base, both ends of the path, the region of more than half of both gains, and the guess."""
         axes.grid(True)
         first, second = self.languages
@@ -188,7 +188,7 @@ class Squares:
         moving: The fillings and the words over them.
     """
 
-    def __init__(self, axes, base: int, adapters: tuple, languages: tuple) -> None:
+    def __init__(self, axes, base, adapters, languages):
         bare(axes)
         side = sqrt(base)
         axes.set_title("Areas are numbers of parameters")
@@ -206,7 +206,7 @@ class Squares:
         axes.set(xlim=(-0.02 * side, 3.0 * side), ylim=(-0.02 * side, 1.02 * side), anchor="W")
         self.moving = [*self._fills, *self._words]
 
-    def show(self, share: float) -> None:
+    def show(self, share):
         """Fill them for this share of the second adapter."""
         for fill, word, side, language, weight in zip(
             self._fills, self._words, self._sides, self._languages, (1 - share, share), strict=True

@@ -4,21 +4,19 @@ The names are written while you drag. The dice are thrown once and kept (`lora_t
 changes only where the model has changed its mind.
 """
 
-from collections.abc import Sequence
 from functools import cache
 
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
-from lora_teach.live.explore import Explorer, View, explore
+from lora_teach.live.explore import View, explore
 from lora_teach.measure.judging import ENGLISH, OTHER, STRENGTHS, TEMPERATURE, Jury, measured
 from lora_teach.measure.writing import Writer
-from lora_teach.plots import Still, show
+from lora_teach.plots import show
 from lora_teach.plots.name_tiles import ABOVE, Board, Written, draw_key, language_key
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
 from lora_teach.utils.validation import check_guess
 
 import numpy as np
-from matplotlib.figure import Figure
 
 LANGUAGES = ["Finnish", "Zulu", "Italian", "Indonesian", "Icelandic"]
 COLUMNS = [0.0, 0.5, 1.0, 1.5, 2.5]  # of the saved picture
@@ -40,7 +38,7 @@ class Morph(View):
         ValueError: A guess outside 0 to 3.
     """
 
-    def __init__(self, guess: float | None = None, languages: Sequence[str] = tuple(LANGUAGES), curves: bool = True):
+    def __init__(self, guess=None, languages=tuple(LANGUAGES), curves=True):
         self.guess, self.languages = check_guess(guess, 0, 3, "a strength"), list(languages)
         self.start = "Zulu" if "Zulu" in self.languages else self.languages[0]
         self.sliders = {"language": (self.languages, self.start), "strength": (0.0, 3.0, 1.0, 0.05)}
@@ -65,7 +63,7 @@ class Morph(View):
         draw_key(self._top, language_key("Icelandic"))
         self.picture = Picture(made, [self.board.artists, self._title, self.curves.moving if curves else []])
 
-    def move(self, language: str, strength: float) -> str:
+    def move(self, language, strength):
         """Write the eight names with this language's adapter at this strength."""
         if language != self._language:
             self._turn_to(language)
@@ -77,18 +75,18 @@ class Morph(View):
         self.curves.move(strength)
         return self._surprise(language, strength)
 
-    def written(self, language: str | None, strength: float = 1.0) -> list[Written]:
+    def written(self, language, strength=1.0):
         """Return the eight names, each with its letters' judges; language None means without an adapter."""
         jury = self.jury(language or "English")  # without an adapter the English judge sits alone
         names = self._writer.write(language, strength, self.noise)
         return [Written(name, jury.tastes(name), jury.is_real(name)) for name in names]
 
-    def columns(self, language: str) -> dict[str, list[Written]]:
+    def columns(self, language):
         """Return ``{title: the eight names}`` for the strengths side by side."""
         titles = {strength: f"×{strength:g}" + (" (off)" if strength == 0 else "") for strength in COLUMNS}
         return {title: self.written(language, strength) for strength, title in titles.items()}
 
-    def static_figure(self) -> Still:
+    def static_figure(self):
         """Return five strengths of one language side by side over the lines."""
         language, lines = self.start, self.lines(self.start)
         best, end = STRENGTHS.index(lines.best), STRENGTHS.index(COLUMNS[-1])
@@ -126,7 +124,7 @@ class Morph(View):
         )
 
 
-def names_demo() -> Explorer:
+def names_demo():
     """One model of English names, five adapters: choose a language and drag. The first cell of the course."""
     view = Morph(curves=False)
     columns = {"no adapter": view.written(None)} | {language: view.written(language) for language in view.languages}
@@ -148,7 +146,7 @@ class Curves:
         moving: The dots and the thin line between them.
     """
 
-    def __init__(self, axes, guess: float | None = None):
+    def __init__(self, axes, guess=None):
         self.axes, self.guess = axes, guess
         axes.set(xlabel="strength of the adapter", ylabel="surprise, nats a letter", xlim=(0, 3))
         axes.set_xticks(np.arange(0, 3.1, 0.5), [f"×{tick:g}" for tick in np.arange(0, 3.1, 0.5)])
@@ -167,7 +165,7 @@ class Curves:
         self.moving = [self._here, *self._dots]
         self.set_lines([0, 3], [10, 10], [10, 10], "other")  # gives legend and tick labels their place in the layout
 
-    def set_lines(self, strengths: Sequence[float], english: Sequence[float], other: Sequence[float], language: str):
+    def set_lines(self, strengths, english, other, language):
         """Draw both judges' lines anew, in nats a letter, one value a strength. This is background."""
         self._values = np.asarray(strengths), np.asarray(english), np.asarray(other)
         for drawn, values, judge in zip(self._lines, self._values[1:], ("English", language), strict=True):
@@ -178,11 +176,11 @@ class Curves:
         self.axes.set_ylim(0, max(LOWEST_TOP, 1.05 * self._values[1].max(), 1.05 * self._values[2].max()))
         legend(self.axes, ncols=3, **ABOVE)
 
-    def at(self, strength: float) -> tuple[float, float]:
+    def at(self, strength):
         """Return both lines' heights at this strength, the English judge's first."""
         return tuple(float(np.interp(strength, self._values[0], values)) for values in self._values[1:])
 
-    def move(self, *strengths: float) -> None:
+    def move(self, *strengths):
         """Put the dots at this strength, or at each of several."""
         self._here.set_xdata(strengths[:1] * 2)
         for index, dot in enumerate(self._dots):
@@ -191,12 +189,12 @@ class Curves:
 
 @styled
 def draw_columns(
-    columns: dict[str, Sequence[Written]],
-    language: str | None,
-    curves: tuple | None = None,
-    strengths: Sequence[float] = (),
-    guess: float | None = None,
-) -> Figure:
+    columns,
+    language,
+    curves=None,
+    strengths=(),
+    guess=None,
+):
     """Small multiples: a board for each title, side by side, above the curves if they are given.
 
     Args:

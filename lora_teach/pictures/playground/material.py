@@ -13,7 +13,6 @@ from lora_teach.measure.judging import TEMPERATURE
 from lora_teach.measure.retraining import BATCH_SIZE, digit_batches
 from lora_teach.utils.threads import one_thread
 
-import torch
 import torch.nn.functional as F
 
 SHOWN = 8  # samples
@@ -24,12 +23,12 @@ class Material:
     """What the two kinds have in common: how the base does before any training, which is asked for once."""
 
     @cached_property
-    def start(self) -> float:
+    def start(self):
         """The base's score."""
         return self.score(self.base)
 
     @cached_property
-    def before(self) -> list:
+    def before(self):
         """The base's samples."""
         return self.samples(self.base)
 
@@ -41,11 +40,11 @@ class DigitMaterial(Material):
     unit = "nats a digit"
     loss_fn = staticmethod(F.cross_entropy)
 
-    def __init__(self, label: str, title: str, make):
+    def __init__(self, label, title, make):
         self.label, self.title, self._make = label, title, make
 
     @cached_property
-    def split(self) -> digits.Digits:
+    def split(self):
         """Training, validation and test digits."""
         return self._make()
 
@@ -54,28 +53,28 @@ class DigitMaterial(Material):
         """The DigitNet of upright digits, in eval mode: to look at and to copy, never to train."""
         return load_digit_net()
 
-    def batches(self, seed: int):
+    def batches(self, seed):
         """Return batches of training digits, drawn by the seed."""
         return digit_batches(self.split, batch_size=BATCH_SIZE, seed=seed)
 
-    def score(self, model) -> float:
+    def score(self, model):
         """Return the share of the 300 test digits that the model reads right."""
         with one_thread():
             return accuracy(model, *self.split.test)
 
-    def tell(self, score: float) -> str:
+    def tell(self, score):
         """Return a score in short: ``"92%"``."""
         return f"{score:.0%}"
 
     held_out = "of the test digits read right"  # what stands behind a score
 
     @property
-    def shown(self) -> tuple:
+    def shown(self):
         """The eight test digits that are shown: pixels (8, 64) and what they are (8,)."""
         x, y = self.split.test
         return x[:SHOWN], y[:SHOWN]
 
-    def samples(self, model) -> list[int]:
+    def samples(self, model):
         """Return what the model reads in the eight digits."""
         with one_thread(), evaluating(model):
             return model(self.shown[0]).argmax(-1).tolist()  # (8,)
@@ -88,11 +87,11 @@ class NameMaterial(Material):
     unit = "nats a letter"
     loss_fn = staticmethod(name_loss)
 
-    def __init__(self, language: str):
+    def __init__(self, language):
         self.label, self.title = language, f"{language} names"
 
     @cached_property
-    def split(self) -> names.NameSet:
+    def split(self):
         """Training, validation and test names."""
         return names.load(self.label)
 
@@ -101,26 +100,26 @@ class NameMaterial(Material):
         """The NameGPT of English names, in eval mode: to look at and to copy, never to train."""
         return load_name_gpt()
 
-    def batches(self, seed: int):
+    def batches(self, seed):
         """Return the training names in batches, in an order decided by the seed."""
         return names.batches(self.split.train, seed=seed)
 
-    def score(self, model) -> float:
+    def score(self, model):
         """Return the model's loss on the validation names, nats a letter."""
         with one_thread():
             return evaluate(model, self.split.validation)
 
-    def tell(self, score: float) -> str:
+    def tell(self, score):
         """Return a score in short: ``"2.04 nats"``."""
         return f"{score:.2f} nats"
 
     held_out = "a letter on the validation names"
 
     @cached_property
-    def _noise(self) -> torch.Tensor:
+    def _noise(self):
         return TEMPERATURE * gumbel_noise(SHOWN, SEED)  # (names, letters, alphabet)
 
-    def samples(self, model) -> list[str]:
+    def samples(self, model):
         """Return eight names, from the same throws of the dice each time."""
         with one_thread():
             return sample_names(model, self._noise)

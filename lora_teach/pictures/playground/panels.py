@@ -18,7 +18,7 @@ APART = 0.05  # of the axis, between two runs' numbers
 TICKS = [digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5)]
 
 
-def role_of(number: int, full: bool) -> str:
+def role_of(number, full):
     """Return the role whose colour and line style a run has, in the picture and in the table."""
     return "full" if full else LORA_ROLES[(number - 1) % len(LORA_ROLES)]
 
@@ -26,7 +26,7 @@ def role_of(number: int, full: bool) -> str:
 class Bar:
     """The numbers that would train among all numbers, to scale, under the settings in words."""
 
-    def __init__(self, axes) -> None:
+    def __init__(self, axes):
         axes.set(xlim=(0, 1.24), ylim=(0, 1), xticks=[], yticks=[])
         for spine in axes.spines.values():
             spine.set_visible(False)
@@ -39,7 +39,7 @@ class Bar:
         self._beside = axes.text(1.012, 0.48, "", va="center")
         self.moving = [self._frozen, self._trains, self._title, self._inside, self._beside]
 
-    def show(self, title: str, trainable: int = 0, total: int = 0) -> None:
+    def show(self, title, trainable=0, total=0):
         """Show settings, ``title``, that train so many numbers; a ``total`` of 0, what can't be trained, has no bar."""
         share, full = trainable / total if total else 0.0, trainable == total
         self._title.set(text=title, color=COLOURS["ink" if total else "full"])
@@ -60,7 +60,7 @@ class Curve:
     losses: Sequence[float]
 
     @property
-    def mean(self) -> np.ndarray:
+    def mean(self):
         """The losses smoothed over a twentieth of the run: ``(steps,)``."""
         return smoothed(self.losses, max(1, self.planned // 20))
 
@@ -68,7 +68,7 @@ class Curve:
 class Losses:
     """Every run's loss by step: the earlier ones thin, the newest thick over its raw values."""
 
-    def __init__(self, axes) -> None:
+    def __init__(self, axes):
         self._axes, self._drawn, self._ends, self._earlier = axes, [], [], []
         axes.set_yscale("log")
         axes.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
@@ -80,7 +80,7 @@ class Losses:
         self.moving = [self._raw, self._mean, self._title]
 
     @styled
-    def show(self, earlier: Sequence[Curve], newest: Curve | None) -> None:
+    def show(self, earlier, newest):
         """Draw all runs anew; `move` takes the newest one on, None where there is none. The background changes."""
         for artist in self._drawn:
             artist.remove()
@@ -107,7 +107,7 @@ class Losses:
         self._fit()
         self.move(newest)
 
-    def move(self, newest: Curve | None) -> bool:
+    def move(self, newest):
         """Take the newest run's line on, and tell whether the background changed."""
         losses, mean = (newest.losses, newest.mean) if newest else ([], [])
         steps = range(1, len(losses) + 1)
@@ -123,7 +123,7 @@ class Losses:
             self._fit()
         return not inside
 
-    def _fit(self) -> None:
+    def _fit(self):
         """Let the axis reach over every loss, unless one is far above all beginnings; then say that it is cut off."""
         top = min(self._highest, TALLEST * self._start)
         if top:
@@ -144,7 +144,7 @@ class Losses:
             above = max(share, above + APART)
             yield curve, min(above, 1.0)
 
-    def _number(self, curve: Curve, place: float):
+    def _number(self, curve, place):
         """Put the run's number at the end of its line."""
         return self._axes.text(
             len(curve.losses) + 0.008 * self._axes.get_xlim()[1], place, str(curve.number),
@@ -156,7 +156,7 @@ class Losses:
 class Spectrum:
     """The singular values of one layer's ΔW, largest first, with its rank."""
 
-    def __init__(self, axes) -> None:
+    def __init__(self, axes):
         self._axes = axes
         axes.set_xscale("log", base=2)
         axes.set_xticks([2**power for power in range(8)], [str(2**power) for power in range(8)])
@@ -170,7 +170,7 @@ class Spectrum:
         self.moving = [self._values, self._edge, self._title, self._told]
         self._top = 0.0
 
-    def clear(self) -> None:
+    def clear(self):
         """Show no run; the next one gives the axis its height. The background changes."""
         self._top = 0.0
         for drawn in (self._values, self._edge):
@@ -178,7 +178,7 @@ class Spectrum:
         self._title.set_text("ΔW of the newest run")
         self._told.set_text("")
 
-    def show(self, layer: str, values: Sequence[float], rank: int, role: str) -> bool:
+    def show(self, layer, values, rank, role):
         """Show a layer's singular values, ``rank`` of them above rounding, and tell whether the background changed."""
         self._values.set_data(range(1, len(values) + 1), values)
         self._values.set(**line(role, linestyle="-", linewidth=0.8))

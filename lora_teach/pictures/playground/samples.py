@@ -1,8 +1,6 @@
 """What a model does before and after, side by side: eight names, or eight digits and what it reads in them."""
 
-from collections.abc import Sequence
-
-from lora_teach.plots.name_tiles import Board, Written, draw_key, language_key
+from lora_teach.plots.name_tiles import Board, draw_key, language_key
 from lora_teach.plots.style import COLOURS, PHOTO, panels, styled
 
 import numpy as np
@@ -17,30 +15,30 @@ class Samples:
     """Two halves of a figure, before and after; each shows names or digits, whichever came last."""
 
     @styled
-    def __init__(self, figure) -> None:
+    def __init__(self, figure):
         self._halves = [Half(axes) for axes in panels(figure, columns=2, grid=False)]
         self._language = ""
         self._key("Icelandic")  # gives it its place in the layout
         self.moving = [half.moving for half in self._halves]
 
-    def titles(self, before: str, after: str) -> None:
+    def titles(self, before, after):
         """Say what the halves are."""
         for half, text in zip(self._halves, (before, after), strict=True):
             half.title.set_text(text)
 
-    def names(self, before: Sequence[Written], after: Sequence[Written], language: str) -> bool:
+    def names(self, before, after, language):
         """Show names, none without any, and tell whether the background changed."""
         for half, written in zip(self._halves, (before, after), strict=True):
             half.names(written)
         return self._key(language)
 
-    def digits(self, pixels, truth: Sequence[int], before: Sequence[int], after: Sequence[int]) -> bool:
+    def digits(self, pixels, truth, before, after):
         """Show digits (8, 64), ink from 0 to 1, with what is read in each; tell whether the background changed."""
         for half, read in zip(self._halves, (before, after), strict=True):
             half.digits(pixels, truth, read)
         return self._key("")
 
-    def _key(self, language: str) -> bool:
+    def _key(self, language):
         """Put what the names' tiles mean under the first half."""
         if language == self._language:
             return False
@@ -57,7 +55,7 @@ class Samples:
 class Half:
     """One half: a board of names, and over it a row of digits, one of which is seen."""
 
-    def __init__(self, axes) -> None:
+    def __init__(self, axes):
         self.axes, self.title = axes, axes.set_title("before")
         self._board = Board(axes, rows=SHOWN // 2, columns=2, letters=LETTERS, size=10.5)
         over = axes.inset_axes([0, 0, 1, 1])
@@ -77,13 +75,13 @@ class Half:
         self.moving = [self.title, *self._names, *self._digits]
         self._see([])
 
-    def names(self, written: Sequence[Written]) -> None:
+    def names(self, written):
         """Show these names."""
         self._see(self._names if written else [])
         if written:
             self._board.show(written)
 
-    def digits(self, pixels, truth: Sequence[int], read: Sequence[int]) -> None:
+    def digits(self, pixels, truth, read):
         """Show these digits with what is read in them."""
         self._see(self._digits if len(read) else [])
         if not len(read):
@@ -97,6 +95,6 @@ class Half:
             text.set(text=f"→ {says} {WRONG if wrong else RIGHT}", weight="bold" if wrong else "normal")
             text.set_color(COLOURS["full" if wrong else "ink"])
 
-    def _see(self, seen) -> None:
+    def _see(self, seen):
         for artist in (*self._names, *self._digits):
             artist.set_visible(artist in seen)

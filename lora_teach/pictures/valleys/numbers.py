@@ -5,7 +5,7 @@ to reduce the need to retune hyperparameters when we vary r" (Hu et al. 2021, se
 found at rank 4 then serves rank 64 too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import inf, log
@@ -52,28 +52,28 @@ class Sweep:
     def __post_init__(self):
         self.ranks, self.lrs = tuple(self.ranks), tuple(sorted(self.lrs))
 
-    def add(self, run: Run) -> None:
+    def add(self, run):
         """Take one more run."""
         self.loss.setdefault(run.rank, {})[run.lr] = run.loss
 
-    def __len__(self) -> int:
+    def __len__(self):
         return sum(map(len, self.loss.values()))
 
     @property
-    def planned(self) -> int:
+    def planned(self):
         """How many runs it has when it is complete."""
         return len(self.ranks) * len(self.lrs)
 
     @property
-    def rule(self) -> str:
+    def rule(self):
         """The rule and its number, such as ``α/r, α = 8``."""
         return RULES[self.scaling].format(self.alpha)
 
-    def line(self, rank: int) -> list[tuple[float, float]]:
+    def line(self, rank):
         """One valley as far as it is known: ``[(lr, loss), …]``, learning rates rising."""
         return sorted(self.loss.get(rank, {}).items())
 
-    def bottom(self, rank: int) -> float | None:
+    def bottom(self, rank):
         """The learning rate at which this rank's valley is deepest; None before all its runs have ended.
 
         A single run is noisy, and the floor of a valley is flat. What counts at a learning rate is therefore the
@@ -86,16 +86,16 @@ class Sweep:
         means = [sum(some) / len(some) for some in near]
         return None if min(means) == inf else self.lrs[means.index(min(means))]
 
-    def above_lowest(self, rank: int, lr: float) -> float:
+    def above_lowest(self, rank, lr):
         """How many times the lowest loss of this rank its loss at this learning rate is."""
         return self.loss[rank][lr] / min(self.loss[rank].values())
 
-    def bottoms(self) -> dict[int, float]:
+    def bottoms(self):
         """``{rank: lr}`` for every rank whose bottom is known."""
         found = {rank: self.bottom(rank) for rank in self.ranks}
         return {rank: lr for rank, lr in found.items() if lr is not None}
 
-    def spread(self) -> float | None:
+    def spread(self):
         """The factor between the lowest and the highest of the bottoms; None before two are known."""
         bottoms = self.bottoms().values()
         return max(bottoms) / min(bottoms) if len(bottoms) > 1 else None
@@ -107,7 +107,7 @@ def turned_digits():
     return digits.rotated(30)
 
 
-def coarse_to_fine(values: Sequence) -> list:
+def coarse_to_fine(values):
     """Return the values in an order that shows the shape early: middle and ends first, then what lies between.
 
     Example:
@@ -123,9 +123,7 @@ def coarse_to_fine(values: Sequence) -> list:
     return [values[place] for place in dict.fromkeys(order)]
 
 
-def valley_runs(
-    scaling="alpha/r", *, alpha=8, digits=None, ranks=RANKS, lrs=LEARNING_RATES, seed=0, steps=STEPS
-) -> Iterator[Run]:
+def valley_runs(scaling="alpha/r", *, alpha=8, digits=None, ranks=RANKS, lrs=LEARNING_RATES, seed=0, steps=STEPS):
     """Train one adapter for each learning rate and rank, and yield each run as it ends.
 
     All ranks take turns, and the learning rates come `coarse_to_fine`: whoever stops early has whole valleys.
@@ -146,7 +144,7 @@ def valley_runs(
             yield Run(rank, lr, run.final_loss)
 
 
-def measure_valleys(scaling="alpha/r", *, alpha=8, ranks=RANKS, lrs=LEARNING_RATES, **options) -> Sweep:
+def measure_valleys(scaling="alpha/r", *, alpha=8, ranks=RANKS, lrs=LEARNING_RATES, **options):
     """Do all of `valley_runs` and return the Sweep; takes what that takes."""
     sweep = Sweep(scaling, alpha, ranks, lrs)
     for run in valley_runs(scaling, alpha=alpha, ranks=ranks, lrs=lrs, **options):
@@ -154,7 +152,7 @@ def measure_valleys(scaling="alpha/r", *, alpha=8, ranks=RANKS, lrs=LEARNING_RAT
     return sweep
 
 
-def spoken(number: float) -> str:
+def spoken(number):
     """A factor or a learning rate as it is read: at most two digits, without powers of ten."""
     if number >= 10:
         return f"{number:.0f}"

@@ -148,7 +148,7 @@ class Valleys(TwoPanels, View):
         listed = ", ".join(said.values()) or "no run"
         return f"{rule}, learning rate {spoken(learning_rate)} for all: {listed}. {_bottoms(sweep, 'The')}{guessed}"
 
-    def _guessed(self, rule) -> bool:
+    def _guessed(self, rule):
         return self.guess is not None and rule == list(self.sweeps)[-1]
 
     def static_figure(self):

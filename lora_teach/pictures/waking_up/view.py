@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 from lora_teach.datasets.photo import centred_pagoda
-from lora_teach.layer import LoRALayer
 from lora_teach.live.explore import View
 from lora_teach.measure.fitting import examples, fit_in_place, fresh_layer
 from lora_teach.measure.spectrum import spectrum
@@ -23,7 +22,7 @@ LOW, HIGH = 0.02, 20.0  # ends of the gradients' axis, which is logarithmic
 TOP = 180  # % of the loss without an update: the end of the loss's axis
 
 
-def start_layer(target, start, rank=RANK) -> LoRALayer:
+def start_layer(target, start, rank=RANK):
     """Return a new layer for ``target``, ``(in_features, out_features)``, whose factors start as ``start`` says.
 
     "B = 0" is the library's own start. Where B starts at random, it is standard normal.
