@@ -41,7 +41,7 @@ def read(out: Path) -> tuple[dict, float]:
     return {language: {"base": start(language), "lr": {}, "runs": {}} for language in SETTINGS["steps"]}, 0
 
 
-def planned(results: dict):
+def planned(results):
     """Return ``(language, contender, learning rate, seed)`` of the run that is to be made next, or None."""
     for last in (False, True):  # the learning rates beside the chosen ones come after everything else
         for language in SETTINGS["steps"]:

@@ -1,8 +1,7 @@
 """What stands on the page while work is done in a cell, and what stays there when it has ended."""
 
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from lora_teach.live.picture import LivePicture
 from lora_teach.plots.picture import Picture, show
@@ -20,10 +19,10 @@ _finished = []  # hidden boxes, closed when the next run begins: JupyterLab stum
 class Gathered(Protocol):
     """What becomes more, piece by piece; a `lora_teach.training.History`, for one."""
 
-    def add(self, piece: Any) -> None:
+    def add(self, piece):
         """Take one more piece."""
 
-    def __len__(self) -> int: ...
+    def __len__(self): ...
 
 
 class Drawing(Protocol):
@@ -31,10 +30,10 @@ class Drawing(Protocol):
 
     picture: Picture
 
-    def update(self, gathered: Any) -> None:
+    def update(self, gathered):
         """Move the picture's artists on."""
 
-    def sentence(self, gathered: Any) -> str:
+    def sentence(self, gathered):
         """What stands under the picture at the end; nothing in it may depend on the clock."""
 
 
@@ -51,7 +50,7 @@ class Monitor:
         stopped: Whether the Stop button was pressed.
     """
 
-    def __init__(self, planned: int, draw: Callable[[], Drawing], unit: str = "step") -> None:
+    def __init__(self, planned, draw, unit="step"):
         while _finished:
             _close(_finished.pop())
         self.planned, self.unit, self.drawing, self.stopped = planned, unit, draw(), False
@@ -66,11 +65,11 @@ class Monitor:
         self._live.paint()
         self._handle = _display(self.box)
 
-    def _stop(self, button) -> None:
+    def _stop(self, button):
         self.stopped = True
         button.description, button.disabled = "Stopping", True
 
-    def draw_if_due(self, gathered: Gathered) -> None:
+    def draw_if_due(self, gathered):
         """Bring picture, bar and time left up to date, unless that was done a moment ago."""
         now = time.perf_counter()
         if now - self._drawn < FRAME:
@@ -81,7 +80,7 @@ class Monitor:
         self._text.value = f"{self.unit} {len(gathered)} of {self.planned}" + self._left(now, len(gathered))
         self._drawn = time.perf_counter()
 
-    def _left(self, now: float, done: int) -> str:
+    def _left(self, now, done):
         """The time left by the pace since the first drawing; before that, libraries were still being loaded."""
         if self._first is None:
             self._first = now, done
@@ -91,7 +90,7 @@ class Monitor:
             return ""
         return f", {_duration((now - began) / (done - before) * (self.planned - done))} left"
 
-    def finish(self, gathered: Gathered) -> None:
+    def finish(self, gathered):
         """Put the whole picture and its sentence, which don't depend on the clock, in the widgets' place.
 
         Where nothing was gathered, nothing takes their place.
@@ -113,12 +112,12 @@ def _display(box):
     return display({WIDGET: box._repr_mimebundle_()[WIDGET]}, raw=True, display_id=True)
 
 
-def _close(box) -> None:
+def _close(box):
     for part in (*getattr(box, "children", ()), getattr(box, "style", None), box.layout):
         if part is not None:
             _close(part) if hasattr(part, "layout") else part.close()
     box.close()
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds):
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

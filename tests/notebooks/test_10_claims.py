@@ -7,7 +7,8 @@ from lora_teach.measure.architectures import ARCHITECTURES, build, targets, tota
 from lora_teach.measure.flops import layer_flops, predict_flops
 from lora_teach.measure.predicted_memory import predict_memory
 from lora_teach.measure.published_counts import printed_rows
-from lora_teach.pictures.step_cost.numbers import WAYS, step_times
+from lora_teach.pictures.step_cost import step_times
+from lora_teach.pictures.step_cost.numbers import WAYS
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
 
 import pytest

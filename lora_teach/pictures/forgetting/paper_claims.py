@@ -5,7 +5,6 @@ single bound). The claim **holds here** if its band lies wholly above the other,
 below, and where the bands overlap it is **undecided**.
 """
 
-from collections.abc import Mapping, Sequence
 from statistics import mean, median
 from typing import NamedTuple
 
@@ -31,12 +30,12 @@ class Claim(NamedTuple):
     verdict: str
 
     @property
-    def numbers(self) -> str:
+    def numbers(self):
         """Both sides as bands: "18 to 21 against 8"."""
         return f"{_band(self.above)} against {_band(self.below)}"
 
 
-def verdict(above: Sequence[float], below: Sequence[float]) -> str:
+def verdict(above, below):
     """Return what the rule says of "above lies above below".
 
     >>> verdict([3, 4], [1, 2]), verdict([1, 2], [3]), verdict([1, 3], [2])
@@ -47,7 +46,7 @@ def verdict(above: Sequence[float], below: Sequence[float]) -> str:
     return FAILS if max(above) < min(below) else UNDECIDED
 
 
-def learned_claims(language: str, result: Mapping | None = None) -> list[Claim]:
+def learned_claims(language, result=None):
     """Return the claims about ΔW itself, on one language.
 
     Args:
@@ -97,7 +96,7 @@ def learned_claims(language: str, result: Mapping | None = None) -> list[Claim]:
     return [Claim(text, source, language, tuple(a), tuple(b), verdict(a, b)) for text, source, a, b in rows]
 
 
-def forgetting_claims(language: str, ranks: Sequence[int] = (1, 16, 64), result: Mapping | None = None) -> list[Claim]:
+def forgetting_claims(language, ranks=(1, 16, 64), result=None):
     """Return the claims of "LoRA learns less and forgets less": at the best checkpoint, and where both learned as much.
 
     Only those of contenders that have run on this language.
@@ -125,7 +124,7 @@ def forgetting_claims(language: str, ranks: Sequence[int] = (1, 16, 64), result:
     return claims
 
 
-def as_markdown(*languages: Sequence[Claim]) -> str:
+def as_markdown(*languages):
     """Return a table: a row for each claim of the first language, a column for each language.
 
     Args:
@@ -140,24 +139,24 @@ def as_markdown(*languages: Sequence[Claim]) -> str:
     return "\n".join(lines)
 
 
-def chance_of_overlap(inputs: Sequence[int], most: int, draws: int = 200) -> list[float]:
+def chance_of_overlap(inputs, most, draws=200):
     """Return the lowest and the highest mean over layers of φ(most, most), of random subspaces of their inputs."""
     by_layer = [random_similarities(size, most, most, draws, seed) for seed, size in enumerate(inputs)]
     means = np.mean([phi.numpy() for phi in by_layer], axis=0)  # (draws,)
     return [float(means.min()), float(means.max())]
 
 
-def _median(runs, key) -> list[float]:
+def _median(runs, key):
     """The median over layers, one a run: a factor is huge where W has nearly nothing."""
     return [median(run[key]) for run in runs]
 
 
-def _phi(pairs, count) -> list[float]:
+def _phi(pairs, count):
     """The mean over layers of φ(count, count), one a pair of runs."""
     return [mean(phi[count - 1] for phi in by_layer.values()) for by_layer in pairs]
 
 
-def _band(values) -> str:
+def _band(values):
     low, high = min(values), max(values)
     digits = 0 if high >= 10 or all(value == int(value) for value in values) else 2
     texts = f"{low:.{digits}f}", f"{high:.{digits}f}"

@@ -1,11 +1,9 @@
 """What a LoRA step costs, as a share of full fine-tuning's: its FLOPs by rank, and its time beside them."""
 
-from collections.abc import Mapping, Sequence
-
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
+from lora_teach.utils.validation import check_guess
 
 import numpy as np
-from matplotlib.figure import Figure
 
 ROLES = ("lora", "best", "third", "base")
 MARKERS = {"best": "d"}  # in the style it has none
@@ -14,7 +12,7 @@ WAYS = {"all linear": "other", "q v": "third"}  # which layers are adapted, and 
 
 
 @styled
-def draw(shares: Mapping, times: Sequence, guess: float | None = None) -> Figure:
+def draw_step_cost(shares, times, guess=None):
     """Two panels: predicted FLOPs by rank, and for each step that was timed its time beside its FLOPs.
 
     Args:
@@ -23,6 +21,7 @@ def draw(shares: Mapping, times: Sequence, guess: float | None = None) -> Figure
             timed; a way is one of `WAYS`.
         guess: The learner's share of time for the first of them; None draws nothing.
     """
+    guess = check_guess(guess, 0, 100, "a share")
     made = figure(12, max(4.4, 1.8 + 0.34 * len(times)))
     left, right = panels(made, columns=2, width_ratios=[1, 1.1])
     left.axhline(1, **line("full", marker="", label="full fine-tuning"))
