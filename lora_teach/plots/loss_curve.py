@@ -1,7 +1,5 @@
 """The loss curve of a training run that is still going: raw values thin, their mean thick, other runs beside it."""
 
-from collections.abc import Mapping, Sequence
-
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, figure, legend, line, panels, styled
 
@@ -10,7 +8,7 @@ import numpy as np
 REFERENCES = ("full", "other", "third", "fourth")  # the roles that reference runs take in turn
 
 
-def smoothed(losses: Sequence[float], window: int) -> np.ndarray:
+def smoothed(losses, window):
     """The mean of the ``window`` losses around each step, of fewer at both ends: ``(steps,)``."""
     total = np.concatenate([[0.0], np.cumsum(np.asarray(losses, dtype=float))])  # (steps + 1,)
     step = np.arange(len(losses))
@@ -32,13 +30,13 @@ class LossCurve:
         window: How many steps the thick line averages over: a twentieth of the run.
     """
 
-    def __init__(self, steps: int, title: str, references: Mapping[str, Sequence[float]] | None = None) -> None:
+    def __init__(self, steps, title, references=None):
         self.window = max(1, steps // 20)
         self._low, self._high = np.inf, -np.inf
         self.picture = self._draw(steps, title, references or {})
 
     @styled
-    def _draw(self, steps, title, references) -> Picture:
+    def _draw(self, steps, title, references):
         made = figure(8.0, 3.2)
         self._axes = panels(made)
         self._axes.set(xlabel="step", ylabel="loss", title=title, xlim=(0, steps))
@@ -55,7 +53,7 @@ class LossCurve:
         self._fit()
         return Picture(made, [self._raw, self._mean])
 
-    def update(self, losses: Sequence[float]) -> None:
+    def update(self, losses):
         """Moves the curve on to these losses, one a step from step 1; the axis grows where they leave it."""
         steps = range(1, len(losses) + 1)
         self._raw.set_data(steps, losses)
@@ -64,12 +62,12 @@ class LossCurve:
             self._fit()
             self.picture.background_changed(relayout=True)
 
-    def _fit(self) -> None:
+    def _fit(self):
         if self._high > -np.inf:
             margin = 0.06 * (self._high - self._low) or 0.5
             self._axes.set_ylim(self._low - margin, self._high + margin)
 
-    def _stretch(self, losses) -> bool:
+    def _stretch(self, losses):
         """Takes the finite ones of these losses into the axis; whether that changed it."""
         finite = np.asarray(losses, dtype=float)
         finite = finite[np.isfinite(finite)]

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 
-def settle(figure: Figure) -> None:
+def settle(figure):
     """Solves the figure's layout once and freezes it: solving it again on every draw costs more than the draw."""
     engine = figure.get_layout_engine()
     if engine is not None:
@@ -26,7 +26,7 @@ def settle(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def kept_png(pixels: np.ndarray) -> bytes:
+def kept_png(pixels):
     """A file's PNG: 256 colours fitted to the picture, a third of the size; equal pixels give equal bytes.
 
     Args:
@@ -36,7 +36,7 @@ def kept_png(pixels: np.ndarray) -> bytes:
     return _encoded(fitted, "PNG", optimize=True)
 
 
-def frame_jpeg(pixels: np.ndarray) -> bytes:
+def frame_jpeg(pixels):
     """The screen's JPEG: made in 2 ms where a PNG takes 8, and no eye tells them apart at this quality.
 
     Args:
@@ -45,7 +45,7 @@ def frame_jpeg(pixels: np.ndarray) -> bytes:
     return _encoded(Image.fromarray(pixels), "JPEG", quality=95, subsampling="4:4:4")
 
 
-def _encoded(image: Image.Image, form: str, **options) -> bytes:
+def _encoded(image, form, **options):
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
@@ -64,7 +64,7 @@ class Picture:
         TypeError: a moving thing is not an artist, or is an axis or a tick (they can't be drawn apart from their axes).
     """
 
-    def __init__(self, figure: Figure, moving: Iterable = ()) -> None:
+    def __init__(self, figure, moving=()):
         self.figure = figure
         if not isinstance(figure.canvas, FigureCanvasAgg):
             FigureCanvasAgg(figure)
@@ -75,7 +75,7 @@ class Picture:
         self._background = None  # everything but the moving artists
         self._resting, self._rest = frozenset(), None  # panels in which nothing changed; the background with these
 
-    def background_changed(self, relayout: bool = False) -> None:
+    def background_changed(self, relayout=False):
         """The next picture is drawn whole: to be called after limits, ticks, labels or a fixed artist changed.
 
         Args:
@@ -86,7 +86,7 @@ class Picture:
             self.figure.set_layout_engine("constrained")
             settle(self.figure)
 
-    def pixels(self) -> np.ndarray:
+    def pixels(self):
         """The picture as it stands, background from the cache where there is one: uint8, ``(height, width, 3)``."""
         canvas = self.figure.canvas
         panels = self._panels()
@@ -104,31 +104,31 @@ class Picture:
         self._draw(panels, frozenset(panels) - self._resting)
         return _rgb(canvas)
 
-    def _panels(self) -> dict:
+    def _panels(self):
         """The moving artists by the axes that they are in, the lowest axes first; in each the lowest artist first."""
         panels = {}
         for artist in sorted(self.moving, key=lambda artist: artist.get_zorder()):
             panels.setdefault(artist.axes, []).append(artist)
         return dict(sorted(panels.items(), key=lambda panel: panel[0].get_zorder() if panel[0] is not None else np.inf))
 
-    def _draw(self, panels: dict, chosen) -> None:
+    def _draw(self, panels, chosen):
         renderer = self.figure.canvas.get_renderer()
         for panel, artists in panels.items():
             if panel in chosen:
                 for artist in artists:
                     artist.draw(renderer)
 
-    def whole(self) -> np.ndarray:
+    def whole(self):
         """The picture drawn whole, as if nothing had been cached: uint8, ``(height, width, 3)``."""
         self.background_changed()
         return self.pixels()
 
-    def frame(self) -> bytes:
+    def frame(self):
         """The picture as it stands, for the screen: a JPEG."""
         return frame_jpeg(self.pixels())
 
 
-def _artists(moving) -> Iterable[Artist]:
+def _artists(moving):
     """Flattens lists, dicts of artists and containers (the bars of ``ax.bar``) to single artists."""
     if isinstance(moving, (Axis, Tick)):
         raise TypeError(
@@ -153,18 +153,18 @@ class Still:
     the output's plain text, which screen readers, diffs and tests read.
     """
 
-    def __init__(self, png: bytes, sentence: str) -> None:
+    def __init__(self, png, sentence):
         self.png = png
         self.sentence = sentence
 
-    def __repr__(self) -> str:
+    def __repr__(self):
         return self.sentence
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include=None, exclude=None):
         return {"image/png": base64.b64encode(self.png).decode("ascii"), "text/plain": self.sentence}
 
 
-def show(picture: Figure | Picture, sentence: str) -> Still:
+def show(picture, sentence):
     """The picture with its sentence, as the last expression of a cell.
 
     Args:
@@ -187,7 +187,7 @@ def show(picture: Figure | Picture, sentence: str) -> Still:
     return Still(kept_png(np.concatenate([pixels, caption(sentence, pixels.shape[1])])), sentence)
 
 
-def caption(sentence: str, width: int, size: float = 10.5, dpi: int = 100) -> np.ndarray:
+def caption(sentence, width, size=10.5, dpi=100):
     """The sentence as pixels, wrapped to ``width``: uint8, ``(height, width, 3)``, black on white."""
     margin, line_height = 12, round(size * dpi / 72 * 1.4)
     foot = Figure(figsize=(width / dpi, 1), dpi=dpi, facecolor="white")
@@ -214,7 +214,7 @@ def caption(sentence: str, width: int, size: float = 10.5, dpi: int = 100) -> np
     return _rgb(foot.canvas)[:height, :width]
 
 
-def _rgb(canvas: FigureCanvasAgg) -> np.ndarray:
+def _rgb(canvas):
     """The canvas's colours without its alpha channel, which says nothing on opaque white: ``(height, width, 3)``."""
     drawn = np.asarray(canvas.buffer_rgba())  # (height, width, 4)
     pixels = np.empty((*drawn.shape[:2], 3), np.uint8)

@@ -1,13 +1,5 @@
 """Memory: what a training step holds, and why LoRA saves much of it in small batches and little in large ones."""
 
-<<<<<<< HEAD
-from lora_teach.live.explore import View, explore
-from lora_teach.measure.architectures import build, targets
-from lora_teach.measure.predicted_memory import predict_memory, readable
-from lora_teach.measure.results import load_result
-from lora_teach.pictures.memory import drawing as memory
-from lora_teach.plots import show
-=======
 from lora_teach.live.explore import View
 from lora_teach.measure.architectures import build, targets
 from lora_teach.measure.predicted_memory import predict_memory, readable
@@ -15,7 +7,6 @@ from lora_teach.measure.results import load_result
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, log2_axis, panels, styled
 from lora_teach.utils.validation import check_guess
->>>>>>> h-last2
 
 import numpy as np
 import torch
@@ -54,24 +45,12 @@ class MemoryBars(View):
         TypeError, ValueError: A guess that is no share.
     """
 
-<<<<<<< HEAD
-    def __init__(self, models=tuple(MODELS), guess=None):
-        if guess is not None and not 0 <= guess <= 1:
-            raise ValueError(f"guess={guess!r} is no share. Use a number from 0 to 1, such as 0.3 for 30 %.")
-        self.models = {name: build(name) for name in models}
-        self.measured = load_result("memory")["results"]["memory"]
-        self.tokens, self._lines = [2**power for power in range(5, 17)], {}
-        place = None if guess is None else (START[0] * START[1], guess)
-        self.drawn = memory.draw(list(WAYS), self.tokens[0], self.tokens[-1], place)
-        self.picture = self.drawn.picture
-=======
     sliders = {
         "model": list(MODELS),
         "batch_size": ([1, 2, 4, 8, 16, 32], START[0]),
         "seq_len": ([32, 64, 128, 256, 512, 1024, 2048], START[1]),
     }
     labels = {"batch_size": "sequences in a batch", "seq_len": "tokens in each"}
->>>>>>> h-last2
 
     def __init__(self, guess=None):
         guess = check_guess(guess, 0, 1, "a share")
@@ -154,13 +133,6 @@ class MemoryBars(View):
             word.set(position=(bar, total + 0.012 * top), text=text)
         self.measured.set_data(np.arange(len(measured)) + 0.44, np.asarray(measured, float) / 1e9)
 
-<<<<<<< HEAD
-    def twin(self):
-        """Ranks, batches and checkpointing side by side, of an 8-billion-parameter model."""
-        model = self.models.get(TWIN_MODEL) or build(TWIN_MODEL)
-        rows = {"all kept": {}, "with checkpointing": {"checkpointing": True}}
-        bars = {"full": {}} | {f"r {rank}": {"rank": rank} for rank in TWIN_RANKS}
-=======
     def shares(self, model):
         """LoRA's share of full fine-tuning's memory at each of `TOKENS`, without and with checkpointing."""
         if model not in self._shares:
@@ -173,7 +145,6 @@ class MemoryBars(View):
     def static_figure(self):
         """Return ranks, batches and checkpointing side by side, of an 8-billion-parameter model."""
         bars = {"full": {}} | {f"r {rank}": {"rank": rank} for rank in SHOWN_RANKS}
->>>>>>> h-last2
         held = {
             row: {
                 f"{batch_size} × {seq_len} tokens": {
@@ -200,17 +171,6 @@ class MemoryBars(View):
             f"and brings that to {share(again[lora], many)}, and full fine-tuning to {share(again['full'], many)}.",
         )
 
-<<<<<<< HEAD
-    @classmethod
-    def example(cls, guess=None):
-        """Return the explorer as notebook 10 shows it."""
-        view = cls(guess=guess)
-        return explore(
-            view, twin=view.twin(), model=(list(MODELS), next(iter(MODELS))), batch_size=(list(BATCH_SIZES), START[0]),
-            seq_len=(list(SEQ_LENS), START[1]),
-            labels={"batch_size": "sequences in a batch", "seq_len": "tokens in each"},
-        )  # fmt: skip
-=======
 
 @styled
 def draw_ranks(held):
@@ -240,7 +200,6 @@ def draw_ranks(held):
         axes.set_ylabel(row)
     _legend_below(made, grid[0, 0])
     return made
->>>>>>> h-last2
 
 
 def _legend_below(made, axes):

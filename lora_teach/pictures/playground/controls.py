@@ -1,6 +1,5 @@
 """The playground's controls: what can be chosen for a run, in two columns."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 
 from lora_teach.live.controls import control, set_value
@@ -28,7 +27,7 @@ COLUMNS = ("method", "rank", "alpha", "scaling"), ("lr", "steps", "seed", "targe
 class Controls(VBox):
     """All controls of a run, ``controls`` by the name of the setting; ``changed()`` is called after each move."""
 
-    def __init__(self, settings: Settings, changed: Callable[[], None]) -> None:
+    def __init__(self, settings, changed):
         self._changed, self._holding = changed, False
         self.controls = {name: control(name, spec, LABELS.get(name)) for name, spec in ALL.items()}
         self.move(settings)
@@ -42,11 +41,11 @@ class Controls(VBox):
         super().__init__([self.controls["material"], row], layout=Layout(width="100%"))
 
     @property
-    def settings(self) -> Settings:
+    def settings(self):
         """What is chosen now."""
         return Settings(**{name: widget.value for name, widget in self.controls.items()})
 
-    def move(self, settings: Settings) -> None:
+    def move(self, settings):
         """Move all controls to these settings, which have been checked."""
         self._holding = True
         try:
@@ -58,7 +57,7 @@ class Controls(VBox):
         finally:
             self._holding = False
 
-    def _moved(self, change) -> None:
+    def _moved(self, change):
         if self._holding:
             return
         self._holding = True
@@ -68,7 +67,7 @@ class Controls(VBox):
             self._holding = False
         self._changed()
 
-    def _fit(self) -> None:
+    def _fit(self):
         """Offer the material's layers, where "all" stays chosen; full fine-tuning disables LoRA's controls."""
         widget, layers = self.controls["targets"], list(MATERIALS[self.controls["material"].value].layers)
         if [value for _, value in widget.options] != layers:

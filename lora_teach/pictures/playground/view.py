@@ -15,7 +15,7 @@ from lora_teach.pictures.playground.controls import Controls
 from lora_teach.pictures.playground.drawing import Drawing
 from lora_teach.pictures.playground.numbers import Run, Settings, plan
 from lora_teach.pictures.playground.words import failure, left_out, paragraph, refusal, result, sentence, table
-from lora_teach.plots import Picture, show
+from lora_teach.plots import show
 
 import ipywidgets
 from ipywidgets import HTML, HBox, Layout, VBox
@@ -39,7 +39,7 @@ class Playground(VBox):
     A saved notebook keeps the picture with the sentence in its foot, and the sentence as plain text.
     """
 
-    def __init__(self, **settings) -> None:
+    def __init__(self, **settings):
         self.runs, self.running, self.error = [], None, None
         self._stopping, self._task = False, None
         self._drawing = Drawing()
@@ -63,21 +63,21 @@ class Playground(VBox):
         self._show_runs()
 
     @property
-    def settings(self) -> Settings:
+    def settings(self):
         """What the controls stand at."""
         return self.controls.settings
 
     @property
-    def picture(self) -> Picture:
+    def picture(self):
         """The picture as it stands."""
         return self._drawing.picture
 
     @property
-    def sentence(self) -> str:
+    def sentence(self):
         """What there is, in a sentence without the digits that depend on the machine."""
         return sentence(self.runs, self.settings, self._plan)
 
-    def set(self, **settings) -> None:
+    def set(self, **settings):
         """Move controls from code, all at once: ``play.set(rank=8, lr=0.02)``.
 
         Raises:
@@ -87,7 +87,7 @@ class Playground(VBox):
         self.controls.move(self.settings.changed(**settings))
         self._moved()
 
-    async def train(self, **settings) -> Run:
+    async def train(self, **settings):
         """Train one run in a cell, ``run = await play.train()``, drawn in the playground wherever that is shown.
 
         The settings are changed first, as by `set`. While another run is going this one waits. Stop, or the kernel's
@@ -107,22 +107,22 @@ class Playground(VBox):
                 await asyncio.sleep(PAUSE)
             return await self._follow(self._begin(chosen))
 
-    def stop(self) -> None:
+    def stop(self):
         """End the run after the step it is at; without one it does nothing."""
         self._stopping = self.running is not None
         self._show_buttons()
 
-    def remove_last(self) -> None:
+    def remove_last(self):
         """Forget the newest run that has ended."""
         del self.runs[-1:]
         self._show_runs()
 
-    def clear(self) -> None:
+    def clear(self):
         """Forget all runs that have ended; one that is going goes on."""
         self.runs.clear()
         self._show_runs()
 
-    def _begin(self, settings: Settings) -> Run:
+    def _begin(self, settings):
         """Make the run and show it; from here on no other can begin."""
         taken = max([run.number for run in self.runs], default=0)
         self.error, self._stopping = None, False
@@ -134,7 +134,7 @@ class Playground(VBox):
             raise
         return self.running
 
-    async def _follow(self, run: Run) -> Run:
+    async def _follow(self, run):
         """Train, draw several times a second, and let the page speak in between."""
         drawn = began = time.perf_counter()
         try:
@@ -155,7 +155,7 @@ class Playground(VBox):
             self._end(run)
         return run
 
-    def _end(self, run: Run) -> None:
+    def _end(self, run):
         """Score and keep the run, unless it failed."""
         self.running, told = None, ""
         try:
@@ -171,7 +171,7 @@ class Playground(VBox):
         finally:
             self._show_runs(told)
 
-    def _train_pressed(self, button) -> None:
+    def _train_pressed(self, button):
         if self.running is not None:
             self._text.value = f"run {self.running.number} is still going: Stop ends it"
             return
@@ -186,17 +186,17 @@ class Playground(VBox):
         except RuntimeError:  # plain Python: nobody else would run it
             asyncio.run(self._shown(run))
 
-    async def _shown(self, run: Run) -> None:
+    async def _shown(self, run):
         """A run that nobody awaits: what it raises stands on the page, where `_follow` has put it."""
         with contextlib.suppress(Exception):
             await self._follow(run)
 
-    def _button(self, text, icon, pressed, **options) -> ipywidgets.Button:
+    def _button(self, text, icon, pressed, **options):
         made = ipywidgets.Button(description=text, icon=icon, layout=Layout(width="10em"), **options)
         made.on_click(pressed)
         return made
 
-    def _moved(self) -> None:
+    def _moved(self):
         """A control was moved: what would be trained follows at once, and without runs the samples do."""
         self._show_plan()
         with LOCK:
@@ -204,7 +204,7 @@ class Playground(VBox):
                 self._drawing.preview(self.settings)
             self._live.paint()
 
-    def _show_plan(self) -> None:
+    def _show_plan(self):
         settings = self.settings
         try:
             self._plan = plan(settings)
@@ -215,14 +215,14 @@ class Playground(VBox):
             self._drawing.plan(settings, self._plan)
         self._show_buttons()
 
-    def _show_buttons(self) -> None:
+    def _show_buttons(self):
         going = self.running is not None
         self._train.disabled = going or self._plan is None
         self._stop.disabled = not going or self._stopping
         self._stop.description = "Stopping" if going and self._stopping else "Stop"
         self._remove.disabled = self._clear.disabled = not self.runs
 
-    def _show_runs(self, told: str = "") -> None:
+    def _show_runs(self, told=""):
         """Bring the whole page up to date, after a run came, went or ended, which ``told`` tells of."""
         with LOCK:
             self._drawing.begin(self.runs, self.running, self.settings)
@@ -235,7 +235,7 @@ class Playground(VBox):
         self._table.value = table(self.runs)
         self._show_buttons()
 
-    def _show_progress(self, seconds: float) -> None:
+    def _show_progress(self, seconds):
         run, done = self.running, len(self.running.history)
         with LOCK:
             self._drawing.move(run)
@@ -244,7 +244,7 @@ class Playground(VBox):
         left = seconds / done * (run.settings.steps - done)
         self._text.value = f"run {run.number}: step {done} of {run.settings.steps}, {left:.0f} s left"
 
-    def _repr_mimebundle_(self, **kwargs) -> dict:
+    def _repr_mimebundle_(self, **kwargs):
         with LOCK:
             still = show(self.picture, self.sentence)
         return super()._repr_mimebundle_(**kwargs) | still._repr_mimebundle_()
