@@ -224,3 +224,11 @@ def test_a_registered_variant_can_be_asked_for_by_name():
         assert VARIANTS["mine"] is Mine
     finally:
         VARIANTS.pop("mine", None)
+
+
+def test_the_update_is_added_to_a_base_output_of_another_dtype():
+    layer = fixed(LoRALayer(6, 4, rank=2))
+    x, base_output = numbers(3, 6).float(), numbers(3, 4, seed=1).double()
+    summed = layer(x, base_output=base_output)
+    assert summed.dtype == torch.float64
+    assert torch.equal(summed, base_output + layer(x).double()) and not torch.equal(summed, base_output)

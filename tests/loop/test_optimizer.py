@@ -1,6 +1,7 @@
 """The parameters that train, and their optimiser."""
 
 from lora_teach import LoRAModel, train, training_steps
+from lora_teach.loop.optimizer import set_lrs
 from tests.toy import awake, bits, mlp, numbers, same_bits
 
 import pytest
@@ -69,3 +70,12 @@ def test_an_optimiser_of_ones_own_is_used(model):
     other = awake(LoRAModel(mlp()))
     mse(other(data()[0][0]), data()[0][1]).backward()
     assert torch.allclose(model.lora_layers["2"].lora_B, before - 0.1 * other.lora_layers["2"].lora_B.grad)
+
+
+def test_a_schedules_factor_multiplies_each_groups_own_rate():
+    first, second = (nn.Parameter(torch.zeros(1)) for _ in range(2))
+    optimizer = torch.optim.SGD([{"params": [first], "lr": 0.4}, {"params": [second], "lr": 0.02}])
+    set_lrs(optimizer, [0.4, 0.02], 0.25)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.005]
+    with pytest.raises(ValueError, match="zip"):
+        set_lrs(optimizer, [0.4], 0.25)  # a rate that belongs to no group is never dropped in silence
