@@ -110,7 +110,7 @@ def test_queued_moves_are_merged_and_the_last_one_is_painted(page, slider):
         last = page.move(slider, place)
     page.idle(last)
     page.run("import asyncio\nwhile explorer._pending: await asyncio.sleep(0.01)")
-    calls, sentence, shown = page.value("(explorer.view.calls, explorer._sentence, explorer.children[2].value)")
+    calls, sentence, shown = page.value("(explorer.view.calls, explorer._sentence, explorer._foot.value)")
     assert calls[-1] == 199 and len(calls) < 50
     assert sentence == "At speed 199 the height is 1.00." and sentence in shown
 

@@ -3,9 +3,9 @@ import inspect
 
 from lora_teach import LoRAModel, train
 from lora_teach.live import explore, monitor, train_live
-from lora_teach.live import train_live as training
 from lora_teach.live import watch as watching
-from lora_teach.training import NonFiniteLoss
+from lora_teach.live.train_live import Curve
+from lora_teach.training import History, NonFiniteLoss, training_steps
 from tests.live.toy import Toy
 
 import ipywidgets
@@ -169,7 +169,7 @@ def test_the_bar_the_time_left_and_the_curve_follow(eager, seen, monkeypatch):
 
 def test_without_steps_the_trainings_own_default_is_the_plan(seen):
     history = run(network(), BATCHES, LOSS)
-    default = inspect.signature(training.training_steps).parameters["steps"].default
+    default = inspect.signature(training_steps).parameters["steps"].default
     assert len(history) == seen[0].planned == default
 
 
@@ -192,11 +192,11 @@ def test_reference_runs_are_drawn_beside_it(seen):
 
 
 def test_the_sentence_tells_what_became_of_the_loss_and_nothing_of_the_clock():
-    history = training.History(loss=[3.0, 2.0, 1.0, 0.5])
-    assert training.Curve(4, "").sentence(history) == "4 steps: the loss went from 3.00 to 0.50."
-    assert training.Curve(9, "").sentence(history) == "Ended after 4 of 9 steps: the loss went from 3.00 to 0.50."
+    history = History(loss=[3.0, 2.0, 1.0, 0.5])
+    assert Curve(4, "").sentence(history) == "4 steps: the loss went from 3.00 to 0.50."
+    assert Curve(9, "").sentence(history) == "Ended after 4 of 9 steps: the loss went from 3.00 to 0.50."
     history.loss += [0.5] * 36  # a twentieth of the run is now two steps
-    assert training.Curve(40, "").sentence(history) == (
+    assert Curve(40, "").sentence(history) == (
         "40 steps: the loss went from 3.00 to 0.50, the mean of the last 2 steps."
     )
 
