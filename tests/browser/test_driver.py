@@ -81,8 +81,8 @@ IDLER = """ipywidgets.VBox([
     ipywidgets.Button(description="Idler"), ipywidgets.Button(description="Off", disabled=True), shown(draw=lambda: 0)
 ])"""
 FRAGILE = """from lora_teach.live import explore
-from tests.live.toy import Toy
-explore(Toy(), speed=(1, 20, 12))"""  # 13 is refused, 14 breaks the drawing itself
+from tests.live.toy import OneSlider
+explore(OneSlider(), speed=(1, 20, 12))"""  # 13 is refused, 14 breaks the drawing itself
 NEVER_ENDS = """def never_ends():
     start, stop = ipywidgets.Button(description="Start"), ipywidgets.Button(description="Stop", disabled=True)
     start.on_click(lambda button: setattr(stop, "disabled", False))

@@ -13,19 +13,19 @@ pytestmark = pytest.mark.browser
 
 MOVES = [
     """from lora_teach.live import explore
-from tests.live.toy import Toy
+from tests.live.toy import OneSlider
 
 
 def moved(start, speed):
-    explorer = explore(Toy(), speed=(20, 220, start))
+    explorer = explore(OneSlider(), speed=(20, 220, start))
     explorer.move(speed=speed)
     return explorer""",
     "moved(20, 20)",
     "moved(200, 200)",
     "moved(20, 120)  # where the first one will be",
     "moved(200, 100)  # where the second one will be",
-    "explore(Toy(), speed=(1, 20, 12))  # 13 is refused, 14 breaks the drawing itself",
-    "explore(Toy(), speed=(1, 20, 15))",
+    "explore(OneSlider(), speed=(1, 20, 12))  # 13 is refused, 14 breaks the drawing itself",
+    "explore(OneSlider(), speed=(1, 20, 15))",
 ]
 FIRST, SECOND, FIRST_MOVED, SECOND_MOVED, FRAGILE, RECOVERED = range(1, 7)
 
@@ -33,11 +33,11 @@ TRAINS = [
     f"""import torch
 from lora_teach import train
 from lora_teach.live import explore, train_live
-from tests.live.toy import Toy
+from tests.live.toy import OneSlider
 
 batches = [(x, x.sum(1, keepdim=True)) for x in torch.randn(20, 8, 6).unbind()]
 loss_fn = torch.nn.functional.mse_loss
-{MOVES[0].partition("from tests.live.toy import Toy")[2]}
+{MOVES[0].partition("from tests.live.toy import OneSlider")[2]}
 
 def network():
     torch.manual_seed(0)

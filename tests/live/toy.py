@@ -45,3 +45,9 @@ class Toy(View):
         self.image.set_data(np.full((4, 4), height))
         self.title.set_text(f"speed {speed}")
         return f"At speed {speed} the height is {height:.2f}."
+
+
+class OneSlider(Toy):
+    """The toy with a slider for its speed alone."""
+
+    sliders = {"speed": Toy.sliders["speed"]}
