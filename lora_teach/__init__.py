@@ -1,11 +1,5 @@
 """LoRA, written to be read: a layer, a model that lays it over any base, and a training loop."""
 
-import os
-
-# Threads that wait for each other spin by default, and on a busy machine that makes a step several times slower. OpenMP
-# reads this once, when torch is loaded, so lora_teach is imported before torch; a value of the user's own stays.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from lora_teach import layers  # noqa: F401  each variant registers itself
 from lora_teach.config import LoRAConfig
 from lora_teach.layer import LoRALayer

@@ -1,7 +1,6 @@
 """Imports point one way, and `import lora_teach` stays light."""
 
 import ast
-import os
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -136,20 +135,3 @@ def test_importing_the_package_loads_nothing_heavy():
     assert "torch" in loaded and "lora_teach" in loaded
     heavy = {"matplotlib", "ipywidgets", "IPython", "transformers", "sklearn", "scipy", "peft", "PIL", "faker"}
     assert not heavy & set(loaded)
-
-
-@pytest.mark.parametrize(("own", "seen"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_openmp_is_told_to_wait_passively_before_torch_is_loaded(own, seen):
-    code = """
-import os, sys
-class Watch:
-    def find_spec(self, name, path=None, target=None):
-        if name == "torch":
-            print(os.environ.get("OMP_WAIT_POLICY"))
-sys.meta_path.insert(0, Watch())
-import lora_teach
-"""
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    environment |= {} if own is None else {"OMP_WAIT_POLICY": own}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
-    assert ran.stdout.split() == [seen], ran.stderr

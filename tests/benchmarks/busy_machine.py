@@ -3,8 +3,8 @@
     python tests/benchmarks/busy_machine.py [--steps 3] [--loops 2] [--rounds 3]
 
 A LoRA step of a random model of SmolLM2's size, six sequences of 70 tokens. Each way has a process of its own, since
-OpenMP reads OMP_WAIT_POLICY once; the two ways take turns. "spinning" is torch's default, "passive" is what
-lora_teach/__init__.py sets. The busy loops are processes that do nothing but count.
+OpenMP reads OMP_WAIT_POLICY once; the two ways take turns. "spinning" is torch's default, "passive" is
+OMP_WAIT_POLICY=PASSIVE. The busy loops are processes that do nothing but count.
 """
 
 import argparse
