@@ -68,7 +68,7 @@ class LoRAConfig:
         check_choice("init", self.init, INITS)
         if not isinstance(self.learnable_scaling, bool):
             raise TypeError(f"learnable_scaling={self.learnable_scaling!r} is not a bool. Use True or False.")
-        everything = self.target_modules is None or self.target_modules == "all-linear"
+        everything = self.target_modules is None or self.target_modules in ("all-linear", ["all-linear"])
         store(self, "target_modules", None if everything else _names("target_modules", self.target_modules))
         store(self, "exclude_modules", _names("exclude_modules", self.exclude_modules or ()))
         store(self, "modules_to_save", _names("modules_to_save", self.modules_to_save or (), regex=False))

@@ -4,9 +4,13 @@ from contextlib import contextmanager
 
 from lora_teach.config import given_config
 from lora_teach.overlay.adapter import Adapter, check_known, check_name, mixture_of
-from lora_teach.overlay.base import check_base, stay_dense
-from lora_teach.overlay.merging import check_replaceable, merge_weights, restore_weights
+from lora_teach.overlay.base import Found, check_base, forget_compiled, keep_dense, refuse_writing_the_base
+from lora_teach.overlay.counting import count_numbers, report
+from lora_teach.overlay.inspection import check_in_place
+from lora_teach.overlay.merging import check_replaceable, merge_weights, restore_weights, updates_of
+from lora_teach.overlay.names import submodule
 from lora_teach.overlay.nested_modules import walk
+from lora_teach.overlay.saved import in_the_modules_dtype
 from lora_teach.peft_format import save_load
 
 from torch import nn
@@ -31,7 +35,7 @@ class Hook:
             if inner.training != module.training:
                 inner.train(module.training)  # dropout follows the adapted module
         if copy is not None:
-            return copy(*args, **kwargs)
+            return in_the_modules_dtype(copy, module)(*args, **kwargs)
         for weight, layer in updates:
             x = args[0] if args else next(iter(kwargs.values()))  # (..., in_features)
             if weight == 1 and getattr(layer.forward, "takes_base_output", False):
@@ -44,9 +48,9 @@ class Hook:
 class LoRAModel(nn.Module):
     """A base model with LoRA adapters laid over it.
 
-    Construction freezes the base, makes a LoRALayer for each chosen layer and registers one forward hook on the latter
-    that adds the update to its output. Nothing in the base is replaced: classes, names and tied weights stay, and
-    `remove` leaves no trace. What this class lacks (``generate``, ``config``, …) is asked of the base.
+    Construction freezes the base, running statistics included, makes a LoRALayer for each chosen layer and registers
+    one forward hook on the latter that adds the update to its output. Nothing in the base is replaced: classes, names
+    and tied weights stay, and `remove` leaves no trace. What this class lacks (``generate``, …) is asked of the base.
 
     Move and train the LoRAModel, never its ``base_model`` alone. Switch, mix and change alpha between training steps,
     not between a forward and its backward; in asynchronous code, do not await inside `disabled` or `merged`.
@@ -70,21 +74,17 @@ class LoRAModel(nn.Module):
 
     def __init__(self, base_model, config=None, adapter_name="default", **options):
         super().__init__()
-        _check_base(base_model)
+        check_base(base_model)
         self.base_model = base_model
         self.adapters, self.saved_modules = nn.ModuleDict(), nn.ModuleDict()  # registered: their numbers are saved
         self._adapters = {}  # adapter name -> Adapter, which holds those modules, its config and its state
         self._active = {}  # adapter name -> weight in the mixture
         self._disabled, self._backup = 0, None  # how many disabled() blocks are open; the weights under a merge
-        self._hooks, self._encoder_hooks = {}, []  # module name -> handle; handles
-        # The base's own flags; None after remove().
-        self._base_flags = {name: p.requires_grad for name, p in base_model.named_parameters()}
+        self._hooks = {}  # module name -> handle
+        self._found = Found(base_model)  # the base's own flags and modes; None after remove()
         self.add_adapter(adapter_name, config, **options)
-        for module in base_model.modules():
-            if isinstance(module, nn.TransformerEncoder):
-                self._encoder_hooks.append(module.register_forward_pre_hook(stay_dense, with_kwargs=True))
-        for parameter in base_model.parameters():
-            parameter.requires_grad_(False)
+        self._encoder_hooks = keep_dense(base_model)
+        self._found.freeze()
         self.set_adapter(adapter_name)
         self.training = base_model.training
         self.adapters.train(base_model.training)
@@ -118,8 +118,9 @@ class LoRAModel(nn.Module):
         self.adapters[name], self.saved_modules[name] = adapter.layers, adapter.saved_modules
         for path in adapter.paths:
             if path not in self._hooks:
-                module = self.base_model.get_submodule(path)
-                self._hooks[path] = module.register_forward_hook(Hook(self, path), with_kwargs=True)
+                hook = Hook(self, path)
+                self._hooks[path] = submodule(self.base_model, path).register_forward_hook(hook, with_kwargs=True)
+                forget_compiled()
         adapter.deactivate()
 
     def set_adapter(self, adapter):
@@ -179,6 +180,11 @@ class LoRAModel(nn.Module):
             )
         return self.adapters[next(iter(self._active))]
 
+    @property
+    def is_disabled(self):
+        """Whether a `disabled` block is open."""
+        return self._disabled > 0
+
     @contextmanager
     def disabled(self):
         """Within the block the model is the base model, to the last bit."""
@@ -211,16 +217,14 @@ class LoRAModel(nn.Module):
         self._refuse_while_held("merge()")
         if not self._active:
             raise RuntimeError("no adapter is active, so there is nothing to merge. Choose one with set_adapter(name).")
-        updates = {}
-        for adapter, weight in self._active.items():
-            for path, layer in walk(self.adapters[adapter]):
-                updates.setdefault(path, (self.base_model.get_submodule(path), []))[1].append((weight, layer))
-        self._backup = merge_weights(self.base_model, updates)
+        check_in_place(self)
+        self._backup = merge_weights(self.base_model, updates_of(self))
 
     def unmerge(self):
         """Put the base's weights back as they were, to the last bit; without a merge it does nothing."""
         if self.is_merged:
-            restore_weights({path: self.base_model.get_submodule(path) for path, _ in self._backup}, self._backup)
+            check_in_place(self)
+            restore_weights({path: submodule(self.base_model, path) for path, _ in self._backup}, self._backup)
             self._backup = None
 
     @contextmanager
@@ -244,7 +248,7 @@ class LoRAModel(nn.Module):
         """
         if self._disabled:
             raise RuntimeError("remove(): the model is inside disabled(). Leave that block first.")
-        if self._base_flags is None:  # removed already
+        if self._found is None:  # removed already
             return self.base_model
         if merge:
             saved = [pair for adapter in self._active for pair in walk(self.saved_modules[adapter])]
@@ -252,16 +256,15 @@ class LoRAModel(nn.Module):
                 check_replaceable(self.base_model, path)
             self.merge()
             for path, copy in saved:
-                self.base_model.get_submodule(path).load_state_dict(copy.state_dict())
+                submodule(self.base_model, path).load_state_dict(copy.state_dict())
             self._backup = None
         self.unmerge()
         for name in self.adapter_names:
             self.delete_adapter(name)
         for handle in self._encoder_hooks:
             handle.remove()
-        for name, parameter in self.base_model.named_parameters():
-            parameter.requires_grad_(self._base_flags.get(name, parameter.requires_grad))
-        self._base_flags = None
+        self._found.put_back()
+        self._found = None
         return self.base_model
 
     # Looking and tuning.
@@ -282,22 +285,18 @@ class LoRAModel(nn.Module):
 
     def count(self):
         """Return ``(trainable, total)`` numbers of parameters; the total counts the base and every adapter."""
-        return sum(p.numel() for p in self.trainable_parameters()), sum(p.numel() for p in self.parameters())
+        return sum(p.numel() for p in self.trainable_parameters()), count_numbers(self)
 
     def print_trainable_parameters(self):
         """Print how many parameters train, in how many layers, and which layers were left out and why."""
-        trainable, total = self.count()
-        layers = sum(len(self.adapters[adapter]) for adapter in self._active)
-        print(f"{trainable:,} of {total:,} parameters train ({trainable / total:.2%}), in {layers} adapted layers.")
-        for adapter in self._active:
-            for path, reason in self.left_out[adapter].items():
-                print(f"Not adapted: {path}: {reason}")
+        print(report(self))
 
     # Files, in PEFT's format: the work is done in peft_format/save_load.py.
 
     def save_adapter(self, folder, adapter_name="default"):
         """Write one adapter into ``folder`` as PEFT does; if it isn't called "default", in a sub-folder of its name."""
         check_known(adapter_name, self._adapters)
+        check_in_place(self)
         save_load.save(self, folder, adapter_name)
 
     def load_adapter(self, folder, adapter_name):
@@ -309,7 +308,7 @@ class LoRAModel(nn.Module):
     @classmethod
     def from_pretrained(cls, base_model, folder, adapter_name="default"):
         """Lay the adapter in ``folder``, in PEFT's format, or in its sub-folder of that name, over ``base_model``."""
-        _check_base(base_model)
+        check_base(base_model)
         check_name(adapter_name, nn.ModuleDict())
         return save_load.from_pretrained(cls, base_model, folder, adapter_name)
 
@@ -325,20 +324,26 @@ class LoRAModel(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name == "base_model":  # not built yet, as in unpickling
+            if name in ("base_model", "_found", "_backup"):  # not built yet, as in unpickling
                 raise
+            if self._found is not None and not self.is_merged:
+                refuse_writing_the_base(self.base_model, name)
             return getattr(self.base_model, name)
 
+    def __getstate__(self):
+        return {**self.__dict__, "_disabled": 0}  # a copy made inside disabled() is in no such block
+
+    def train(self, mode=True):
+        """Set training or evaluation mode; the frozen base's normalisations keep to their running statistics."""
+        super().train(mode)
+        if self._found is not None:
+            self._found.hold_norms()
+        return self
+
     def _refuse_while_held(self, what):
-        if self._base_flags is None:
+        if self._found is None:
             raise RuntimeError(f"{what}: the overlay was removed. Lay a new one over the base: LoRAModel(base_model).")
         if self.is_merged:
             raise RuntimeError(f"{what}: the model is merged, and its weights hold the active update. unmerge() first.")
         if self._disabled:
             raise RuntimeError(f"{what}: the model is inside disabled(). Leave that block first; never await in it.")
-
-
-def _check_base(base_model):
-    if isinstance(base_model, LoRAModel):
-        raise TypeError("base_model is a LoRAModel already. Use its add_adapter(name, config) for another adapter.")
-    check_base(base_model)

@@ -3,12 +3,12 @@
 import time
 
 from lora_teach.loop.batches import endless, loss_of, to_device
+from lora_teach.loop.buffers import Buffers
 from lora_teach.loop.checkpoints import keep
 from lora_teach.loop.history import History, NonFiniteLoss, Step
-from lora_teach.loop.optimizer import adamw, check_holds, set_lrs, trainable
+from lora_teach.loop.optimizer import check_gradients_are_on, check_settings, named_trainable, optimizer_for, set_lrs
 from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.rollback import Rollback, left_as_found
-from lora_teach.utils.validation import check_count
 
 from torch import nn
 from tqdm.auto import tqdm
@@ -49,61 +49,69 @@ def training_steps(
         weight_decay: AdamW's. It pulls A and B toward zero, that is, the weights back toward the pretrained ones.
         betas: AdamW's.
         schedule: ``schedule(fraction of the run done) -> factor of lr``; None keeps lr constant.
-        max_grad_norm: Clip the gradients' total norm to this.
+        max_grad_norm: Clip the gradients' total norm to this, a number above 0.
         seed: Seeds shuffling and dropout; your own random numbers are not touched.
         checkpoint: Folder in which the run is kept. An existing run is resumed: its steps are yielded at once, and
-            it ends bit-identical to one that was never killed (given the same batches and settings).
+            it ends bit-identical to one that was never killed. A run of other data, another base, adapter or optimiser,
+            or other settings is refused.
         checkpoint_every: Steps between two savings; the last step is always saved.
 
     Raises:
-        ValueError: Nothing trains, the batches are empty or ran out, or the optimiser lacks trainable parameters.
-        RuntimeError: The model is a merged LoRAModel.
+        TypeError, ValueError: Nothing trains, or would in vain; the batches are empty or ran out; the optimiser lacks
+            trainable parameters; the loss is no single number with a gradient; the checkpoint is of another run.
+        RuntimeError: A LoRAModel that is merged, disabled, or whose base was changed; gradients are off.
+        OSError: The checkpoint can't be written.
         NonFiniteLoss: The loss is nan or inf, or an update made the parameters so.
+
+    Warns:
+        UserWarning: Parameters that got no gradient at the first step, or had not moved at the last, by name.
     """
-    check_count("steps", steps)
-    parameters = trainable(model)
-    if optimizer is None:
-        optimizer = adamw(parameters, lr, betas, weight_decay)
-    check_holds(optimizer, parameters)
+    check_settings(lr, steps, max_grad_norm, optimizer)
+    named, buffers, given = named_trainable(model), Buffers(model), optimizer
+    optimizer = optimizer_for(named, given, lr, betas, weight_decay)
     lrs = [group["lr"] for group in optimizer.param_groups]
-    device, stream = parameters[0].device, endless(batches)
+    device, stream = next(iter(named.values())).device, endless(batches)
     of_batches, of_model = (IsolatedRandomness(seed, device) for _ in range(2))  # apart, so that a run can be resumed
     settings = {"lr": lr, "steps": steps, "seed": seed, "betas": list(betas), "weight_decay": weight_decay}
-    settings["max_grad_norm"] = max_grad_norm
-    run = keep(checkpoint, checkpoint_every, settings, model, parameters, optimizer, of_model)
-    done = run.restore()
-    rollback = Rollback(parameters)
+    settings |= {"max_grad_norm": max_grad_norm, "schedule": schedule, "loss_fn": loss_fn}
+    run = keep(checkpoint, checkpoint_every, settings, model, named, buffers, optimizer, given, batches, of_model)
+    done = run.read()
     with left_as_found(model, optimizer, lrs if schedule else None):
         with of_batches:
             for _ in done:
-                next(stream)  # the batches that the resumed run has seen
+                run.saw(next(stream))  # the batches that the resumed run has seen
+        run.put()
         for step in done:
             yield Step(*step)
+        run.settle()
+        rollback = Rollback(named, steps, given)
         for index in range(len(done) + 1, steps + 1):
             started = time.perf_counter()
             if schedule:
                 set_lrs(optimizer, lrs, schedule((index - 1) / steps))
             with of_batches:
-                batch = to_device(next(stream), device)
-            with of_model:
-                loss = _update(model, batch, loss_fn, optimizer, parameters, max_grad_norm, rollback, index)
+                batch = to_device(run.saw(next(stream)), device)
+            with of_model, buffers:
+                loss = _update(model, batch, loss_fn, optimizer, max_grad_norm, rollback, index)
             step = Step(index, loss, optimizer.param_groups[0]["lr"], time.perf_counter() - started)
             run.add(tuple(vars(step).values()), last=index == steps)
             yield step
 
 
-def _update(model, batch, loss_fn, optimizer, parameters, max_grad_norm, rollback, index):
+def _update(model, batch, loss_fn, optimizer, max_grad_norm, rollback, index):
     """Make update number ``index`` and return the batch's loss before it."""
+    check_gradients_are_on()
     if not model.training:
         model.train()
     optimizer.zero_grad(set_to_none=True)
     loss = loss_of(model, batch, loss_fn)  # the forward pass
     value = loss.item()
-    rollback.check_loss(value, index)
+    rollback.check_loss(value, index, batch, loss_fn)
     with rollback:
         loss.backward()
+        rollback.check_gradients(value, index)
         if max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+            nn.utils.clip_grad_norm_(rollback.parameters, max_grad_norm)
         optimizer.step()
     rollback.check_parameters(value, index)
     return value
@@ -120,7 +128,7 @@ def train(model, batches, loss_fn=None, *, lr=1e-3, steps=200, checkpoint=None, 
         **options: The other options of `training_steps`, which the rest is passed to as well.
 
     Raises:
-        NonFiniteLoss: The loss is nan or inf; its ``history`` holds the run so far.
+        Exception: Whatever the steps raise, a NonFiniteLoss for one; its ``history`` holds the run so far.
     """
     history = History()
     with tqdm(total=steps, disable=not progress, desc="training", unit="step") as bar:
@@ -131,10 +139,10 @@ def train(model, batches, loss_fn=None, *, lr=1e-3, steps=200, checkpoint=None, 
                 history.add(step)
                 bar.set_postfix(loss=f"{step.loss:.3f}", refresh=False)
                 bar.update()
-        except NonFiniteLoss as error:
-            error.history = history
-            history.stopped = f"not finite at step {error.step} of {steps}"
-            raise
         except KeyboardInterrupt:
             history.stopped = f"interrupted after step {len(history)} of {steps}"
+        except Exception as error:
+            error.history, blown_up = history, isinstance(error, NonFiniteLoss)
+            history.stopped = f"{'not finite' if blown_up else 'an error'} at step {len(history) + 1} of {steps}"
+            raise
     return history

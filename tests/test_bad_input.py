@@ -71,9 +71,11 @@ MODEL_ONLY = [
     ({"target_modules": ["q_proj"], "exclude_modules": ["blocks.0.q_proj", "blocks.1.q_proj"]}, ValueError,
      ["'q_proj'", "exclude_modules"]),
     ({"exclude_modules": ["q_proj", "v_proj"]}, ValueError, ["TinyGPT", "nn.Linear"]),
+    ({"modules_to_save": ["blocks"]}, ValueError, ["'blocks'", "ModuleList", "never called", "'0.q_proj'"]),
+    ({"target_modules": "q_proj"}, ValueError, ["'q_proj'", "regular expression", "['q_proj']"]),
     ({"modules_to_save": ["haed"]}, ValueError, ["'haed'", "nearest", "'head'"]),
     ({"modules_to_save": ["dropout"]}, ValueError, ["dropout", "no parameters"]),
-    ({"modules_to_save": ["blocks", "norm"]}, ValueError, ["blocks.0.norm", "only the outer"]),
+    ({"modules_to_save": ["blocks.0", "norm"]}, ValueError, ["blocks.0.norm", "only the outer"]),
     ({"modules_to_save": ["q_proj"], "target_modules": ["q_proj"]}, ValueError, ["q_proj", "Leave one of the two"]),
 ]  # fmt: skip
 NAMES = [
@@ -86,6 +88,15 @@ NAMES = [
     ("training", ValueError, ["'training'", "Use a word"]),
     ("_modules", ValueError, ["'_modules'", "Use a word"]),
     ("forward", ValueError, ["'forward'", "Use a word"]),
+    ("a:b", ValueError, ["'a:b'", "file system"]),
+    ("what?", ValueError, ["'what?'", "file system"]),
+    ("a\nb", ValueError, ["'a\\nb'", "file system"]),
+    ("a\0", ValueError, ["file system"]),
+    ("\ud800", ValueError, ["file system"]),
+    (" a", ValueError, ["' a'", "file system"]),
+    ("nul", ValueError, ["'nul'", "file system"]),
+    ("Com1", ValueError, ["'Com1'", "file system"]),
+    ("é" * 128, ValueError, ["too long", "255 bytes"]),
     (3, TypeError, ["3", "'finnish'"]),
     (None, TypeError, ["None", "'finnish'"]),
 ]

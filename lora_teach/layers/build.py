@@ -27,6 +27,18 @@ def fits(module):
     return is_adaptable(module) or isinstance(module, nn.Embedding | nn.Conv2d)
 
 
+def known_forward(module):
+    """Tell whether ``module`` does no more than apply its weight: its forward is torch's own, or one that was read."""
+    own = vars(module).get("forward")  # patched onto this one module
+    if own is not None and not (hasattr(module, "_hf_hook") and hasattr(module, "_old_forward")):  # accelerate moves it
+        return False
+    kind = type(module)
+    plain = (nn.Linear.forward, nn.Embedding.forward, nn.Conv2d.forward)
+    owner = kind.forward.__qualname__.partition(".")[0]
+    read = kind.forward.__module__.startswith("transformers.") and owner in ("Conv1D", "FalconLinear")
+    return kind.forward in plain or read or (isinstance(module, nn.Embedding) and hasattr(module, "embed_scale"))
+
+
 def sizes(module):
     """Return ``(in_features, out_features)`` of a module that `fits`; a convolution's input is a patch."""
     if isinstance(module, nn.Linear):

@@ -1,7 +1,7 @@
 """DoRA: LoRA turns the weight's directions, and a vector of its own learns how long they are."""
 
 from lora_teach.layer import LoRALayer, register_variant
-from lora_teach.layers.build import is_conv1d
+from lora_teach.layers.build import is_conv1d, known_forward
 
 import torch
 import torch.nn.functional as F
@@ -41,12 +41,17 @@ class DoRALayer(LoRALayer):
         """Stand beside ``module``, a linear layer: its weight is what is turned, and its norms are the magnitude.
 
         Raises:
-            ValueError: A weight that is quantised, whose norms can't be read off it.
+            ValueError: A weight that is quantised, whose norms can't be read off it, or a forward of its own.
         """
         if not module.weight.is_floating_point() or module.weight.dtype.itemsize == 1:
             raise ValueError(
                 f"its weight is quantised ({module.weight.dtype}), and DoRA needs the norms of its rows. "
                 "Use variant='lora' there, or an unquantised base."
+            )
+        if not known_forward(module):
+            raise ValueError(
+                f"{type(module).__name__} has a forward of its own, and DoRA turns the weight of a plain linear layer. "
+                "Use variant='lora' there."
             )
         self._beside = (module,)  # in a tuple, so that the base's parameters don't become this layer's
         with torch.no_grad():

@@ -23,7 +23,10 @@ def endless(batches):
 def to_device(batch, device):
     """Move every tensor of a batch (a tensor, or a mapping, tuple or list of batches) to ``device``."""
     if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
+        batch = batch.to(device, non_blocking=True)
+        return (
+            batch.clone() if batch.is_inference() else batch
+        )  # made under inference_mode, it could not be learnt from
     if isinstance(batch, Mapping):
         return {key: to_device(value, device) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a namedtuple takes its fields one by one
@@ -47,7 +50,27 @@ def loss_of(model, batch, loss_fn):
         inputs, targets = batch
         output = model(inputs)
     if loss_fn is not None:
-        return loss_fn(output, targets)
+        return _checked(loss_fn(output, targets), "loss_fn")
     if getattr(output, "loss", None) is None:
         raise ValueError("loss_fn is None and the model's output has no .loss. Give loss_fn(output, targets).")
-    return output.loss
+    return _checked(output.loss, "the model's .loss")
+
+
+def _checked(loss, whose):
+    """Return the loss as a tensor of no dimension, if it is one number that carries a gradient."""
+    cure = f"{whose} must return one number, as a tensor"
+    if not isinstance(loss, torch.Tensor):
+        raise TypeError(f"{whose} gives a {type(loss).__name__}. {cure} that torch computed, without .item().")
+    if loss.numel() != 1:
+        raise ValueError(
+            f"{whose} gives a tensor of shape {tuple(loss.shape)}. {cure}: use reduction='mean' or .mean()."
+        )
+    if loss.is_complex():
+        raise TypeError(f"{whose} gives a complex number, which can't be made smaller. {cure}: use its .abs().")
+    if not loss.requires_grad:
+        raise ValueError(
+            f"{whose} gives a number that carries no gradient, so nothing could be learnt from it. Compute it from the "
+            "model's output by torch, without .detach(), .item(), .numpy(), argmax or torch.no_grad(). Under gradient "
+            "checkpointing with use_reentrant=True, use False, or let the inputs require gradients."
+        )
+    return loss.reshape(())

@@ -1,51 +1,82 @@
 """Checkpoints of a run: a resumed run ends bit-identical to one that was never killed."""
 
+from functools import partial
 from pathlib import Path
 
+from lora_teach.loop.fingerprints import Digest
+from lora_teach.loop.identity import table
+from lora_teach.loop.optimizer import Resumable
 from lora_teach.loop.rollback import copy_all
 from lora_teach.utils.atomic_write import replace_file
+from lora_teach.utils.validation import check_count
 
 import torch
 
 
 class Checkpoint:
-    """The state of one run in ``folder``: trained parameters, optimiser, random numbers and the steps so far.
+    """The state of one run in ``folder``: what is trained, the optimiser, random numbers and the steps so far.
 
     Args:
         folder: Where the one file, ``checkpoint.pt``, is kept; it is made if it is not there. None keeps nothing.
-        settings: What must be the same when the run is resumed, as plain numbers and strings.
-        state: What the run changes, as `torch.save` takes it: ``{name: (get, put)}``, two functions each.
         every: Save after this many steps, and after the last.
+        belongs_to: Returns ``{what: value}`` of all that must be the same when the run is resumed.
+        state: What the run changes, as `torch.save` takes it: ``{name: (get, put)}``, two functions each.
+        settle: Called once the finished steps of a resumed run have been told.
 
     Raises:
-        ValueError: The folder holds the checkpoint of a run with other settings, or a damaged file.
+        OSError: Nothing can be written there.
+        ValueError: The folder holds the checkpoint of another run, or a damaged file.
     """
 
-    def __init__(self, folder, settings, state, every):
+    def __init__(self, folder, every, belongs_to, state, settle):
+        self.every = check_count("checkpoint_every", every)
         self.file = None if folder is None else Path(folder) / "checkpoint.pt"
-        self.settings = settings
-        self.state = state
-        self.every = every
-        self.steps = []
+        self.steps, self.state, self.settle, self._saved, self._batches = [], state, settle, None, Digest()
+        if self.file is not None:
+            self._try_to_write()
+            self.belongs_to = belongs_to()
 
-    def restore(self):
-        """Put the saved state back, if there is one, and return its steps as a list of tuples."""
+    def read(self):
+        """Return the steps of the run that is kept, as tuples, after checking that it is this one; changes nothing."""
         if self.file is None or not self.file.is_file():
             return []
         try:
             saved = torch.load(self.file, map_location="cpu", weights_only=True)  # tensors and numbers only, no code
-            settings, self.steps = saved["settings"], saved["steps"]
+            digest = saved.pop("digest")
+            belongs_to, self.steps = saved["belongs_to"], list(saved["steps"])
+            missing = self.state.keys() - saved.keys()
         except Exception as error:
-            raise ValueError(f"{self.file} is damaged ({error}). Delete it to start afresh.") from None
-        for name, value in self.settings.items():
-            if settings.get(name) != value:
+            raise ValueError(f"{self.file} is damaged ({error!r}). Delete it to start afresh.") from None
+        if missing or digest != str(Digest().add(saved)):
+            raise ValueError(f"{self.file} is damaged: a bit or more was changed since. Delete it to start afresh.")
+        for name in {**self.belongs_to, **belongs_to}:
+            was, now = belongs_to.get(name), self.belongs_to.get(name)
+            if was != now:
                 raise ValueError(
-                    f"{self.file} is of a run with {name}={settings.get(name)!r}, and this one has {name}={value!r}. "
+                    f"{self.file} is of a run with {name}={was!r}, and this one has {name}={now!r}. "
                     "Use the same, another folder, or delete the file to start afresh."
                 )
-        for name, (_, put) in self.state.items():
-            put(saved[name])
+        self._saved = saved
         return list(self.steps)
+
+    def saw(self, batch):
+        """Note a batch; returns it."""
+        if self.file is not None:
+            self._batches.add(batch)
+        return batch
+
+    def put(self):
+        """Put the state that was read back, once `saw` has had the batches of its steps: they must be the same."""
+        if self._saved is None:
+            return
+        if self._saved["batches"] != str(self._batches):
+            raise ValueError(
+                f"{self.file} is of a run with other data: its {len(self.steps)} batches were not these. "
+                "Use the same, another folder, or delete the file to start afresh."
+            )
+        for name, (_, put) in self.state.items():
+            put(self._saved[name])
+        self._saved = None
 
     def add(self, step, last):
         """Note one step, a tuple; save after every ``every`` steps and after the last."""
@@ -53,34 +84,49 @@ class Checkpoint:
             return
         self.steps.append(step)
         if last or len(self.steps) % self.every == 0:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
             saved = {name: get() for name, (get, _) in self.state.items()}
-            saved |= {"settings": self.settings, "steps": self.steps}
+            saved |= {"belongs_to": self.belongs_to, "steps": self.steps, "batches": str(self._batches)}
+            saved["digest"] = str(Digest().add(saved))
             replace_file(self.file, lambda file: torch.save(saved, file))
 
+    def _try_to_write(self):
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            if self.file.is_dir():
+                raise IsADirectoryError(f"{self.file} is a folder")
+            replace_file(self.file.with_name(f".{self.file.name}-tried"), lambda file: file.write_bytes(b"tried"))
+            self.file.with_name(f".{self.file.name}-tried").unlink()
+        except OSError as error:
+            raise OSError(f"checkpoint={str(self.file.parent)!r} can't be written: {error}. Use another.") from error
 
-def keep(folder, every, settings, model, parameters, optimizer, randomness):
+
+def keep(folder, every, settings, model, named, buffers, optimizer, given, batches, randomness):
     """Return the `Checkpoint` of a training run: all that a step changes.
 
     Args:
         folder: Where it is kept, or None.
         every: Steps between two savings.
-        settings: What must be the same when the run is resumed; the parameters' shapes are added.
-        model: The model, for the running statistics of its BatchNorms.
-        parameters: Those that are trained.
-        optimizer: Their optimiser.
+        settings: The loop's own that must be the same when the run is resumed.
+        model: The model.
+        named: ``{name: parameter}`` of those that are trained.
+        buffers: The model's `Buffers`.
+        optimizer: The optimiser.
+        given: The same if it is the user's own, or None.
+        batches: The data.
         randomness: The IsolatedRandomness of the model's dropout.
     """
-    moved = parameters + _running_statistics(model)
+    resumable = Resumable(optimizer)
+
+    def trained():
+        return named | buffers.moving
+
     state = {
-        "moved": (lambda: [p.detach() for p in moved], lambda saved: copy_all(moved, saved)),
-        "optimizer": (optimizer.state_dict, optimizer.load_state_dict),
+        "optimizer": (resumable.get, resumable.put),  # first: it refuses what it can't take
+        "trained": (
+            lambda: [value.detach() for value in trained().values()],
+            lambda saved: copy_all(trained().values(), saved),
+        ),
         "random": (lambda: randomness.inside, lambda saved: setattr(randomness, "inside", saved)),
     }
-    return Checkpoint(folder, settings | {"shapes": [list(p.shape) for p in parameters]}, state, every)
-
-
-def _running_statistics(model):
-    """List the buffers that training moves without gradients, such as BatchNorm's running mean."""
-    modules = (m for m in model.modules() if getattr(m, "track_running_stats", False))
-    return [buffer for module in modules for buffer in module.buffers(recurse=False)]
+    belongs_to = partial(table, settings, model, trained, given, batches)
+    return Checkpoint(folder, every, belongs_to, state, resumable.settle)

@@ -1,16 +1,72 @@
 """The parameters that train, and their optimiser."""
 
+import inspect
+import math
+import numbers
+
+from lora_teach.loop.interrupts import import_what_training_needs
+from lora_teach.overlay.inspection import check_trains, overlays
+from lora_teach.utils.validation import check_count
+
 import torch
+from torch import nn
 
 
 def trainable(model):
-    """List the parameters of ``model`` that train; RuntimeError or ValueError if there are none in use."""
-    if getattr(model, "is_merged", False) is True:
-        raise RuntimeError("the model is merged, so its adapters are not in use. unmerge() before training.")
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
+    """List what `named_trainable` finds."""
+    return list(named_trainable(model).values())
+
+
+def named_trainable(model):
+    """Return ``{name: parameter}`` of what trains in ``model``, after a look at whether it would have an effect.
+
+    Raises:
+        RuntimeError: A LoRAModel that is merged or disabled, or whose base was changed under it.
+        ValueError: Nothing requires a gradient, a scaling is 0, or the frozen base's parameters require gradients.
+    """
+    for overlay in overlays(model):
+        check_trains(overlay)
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not named:
         raise ValueError("no parameter requires a gradient, so nothing would train. Choose one with set_adapter.")
-    return parameters
+    if any(parameter.is_inference() for parameter in named.values()):
+        raise RuntimeError("the trainable parameters were made under torch.inference_mode(). Make them outside of it.")
+    return named
+
+
+def check_gradients_are_on():
+    """Raise RuntimeError under no_grad or inference_mode."""
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("training under torch.inference_mode() can't be: it records no gradients. Leave that block.")
+    if not torch.is_grad_enabled():
+        raise RuntimeError("training under torch.no_grad() can't be: it records no gradients. Leave that block.")
+
+
+def check_settings(lr, steps, max_grad_norm, optimizer):
+    """Raise an error for settings of the loop that can't be meant, or if no gradient would be recorded."""
+    check_count("steps", steps)
+    check_gradients_are_on()
+    if optimizer is None:
+        _check_above_zero("lr", lr, "a learning rate such as 1e-3")
+    if max_grad_norm is not None:
+        _check_above_zero("max_grad_norm", max_grad_norm, "a limit such as 1.0, or None for none")
+
+
+def _check_above_zero(name, value, cure):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | torch.Tensor):
+        raise TypeError(f"{name}={value!r} is not a number. Use {cure}.")
+    if not value > 0:  # nan too
+        raise ValueError(f"{name}={value} is not above 0: parameters would not move, or climb the loss. Use {cure}.")
+
+
+def optimizer_for(named, given, lr, betas, weight_decay):
+    """Return the user's own optimiser, checked, or AdamW over the parameters ``named``."""
+    import_what_training_needs()
+    parameters = list(named.values())
+    if given is None:
+        return adamw(parameters, lr, betas, weight_decay)
+    check_optimizer(given, parameters)
+    return given
 
 
 def adamw(parameters, lr, betas, weight_decay):
@@ -19,8 +75,18 @@ def adamw(parameters, lr, betas, weight_decay):
     return torch.optim.AdamW(parameters, lr, betas, weight_decay=weight_decay, fused=fused)
 
 
-def check_holds(optimizer, parameters):
-    """Raise ValueError if ``optimizer`` lacks one of ``parameters``."""
+def check_optimizer(optimizer, parameters):
+    """Raise TypeError or ValueError if ``optimizer`` can't be stepped by the loop, or lacks one of ``parameters``."""
+    if isinstance(optimizer, type) or not all(hasattr(optimizer, name) for name in ("param_groups", "step")):
+        raise TypeError(
+            f"optimizer={optimizer!r} is no optimiser. Use torch.optim.SGD(model.trainable_parameters(), …)."
+        )
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise ValueError(
+            f"{type(optimizer).__name__} computes the loss several times a step (its step needs a closure), and this "
+            "loop computes it once. Use an optimiser such as AdamW or SGD, or write the loop yourself."
+        )
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     lacking = sum(id(p) not in held for p in parameters)
     if lacking:
@@ -32,5 +98,50 @@ def check_holds(optimizer, parameters):
 
 def set_lrs(optimizer, lrs, factor=1.0):
     """Set the learning rate of each parameter group to ``factor`` times its one of ``lrs``."""
+    if isinstance(factor, bool) or not isinstance(factor, numbers.Real) or not (factor >= 0 and math.isfinite(factor)):
+        raise ValueError(f"the schedule gives the factor {factor!r}. It must be a finite number that is not negative.")
     for group, lr in zip(optimizer.param_groups, lrs, strict=True):
         group["lr"] = lr * factor
+
+
+class Resumable:
+    """An optimiser whose state a checkpoint keeps.
+
+    When a run is resumed, its finished steps are told to the caller again, and with them a learning-rate scheduler of
+    the caller's moves again. So meanwhile the settings are those of the start, as they were the first time; those that
+    the caller has not moved then take the values that were kept.
+    """
+
+    def __init__(self, optimizer):
+        self.optimizer, self._kept = optimizer, None
+        self.get = optimizer.state_dict
+
+    def put(self, saved):
+        """Take the state that was kept; the settings wait for `settle`."""
+        fresh = self._settings()
+        self.optimizer.load_state_dict(saved)
+        self._kept = list(zip(fresh, self._settings(), strict=True))
+        for group, settings in zip(self.optimizer.param_groups, fresh, strict=True):
+            group.update(settings)
+
+    def settle(self):
+        """Take the settings that were kept, where the caller has not moved them since."""
+        for group, (fresh, kept) in zip(self.optimizer.param_groups, self._kept or (), strict=self._kept is not None):
+            group.update({key: value for key, value in kept.items() if key not in fresh or group[key] == fresh[key]})
+        self._kept = None
+
+    def _settings(self):
+        return [{key: group[key] for key in group if key != "params"} for group in self.optimizer.param_groups]
+
+
+def forget_what_is_not_finite(optimizer):
+    """Drop an optimiser's state for each parameter where it holds nan or inf: it begins there anew."""
+    for parameter, state in optimizer.state.items():
+        tensors = [value for value in state.values() if isinstance(value, torch.Tensor) and value.is_floating_point()]
+        if not all(torch.isfinite(value).all() for value in tensors):
+            optimizer.state[parameter] = {}
+
+
+def gradients_are_finite(parameters):
+    """Tell whether every number of every gradient is finite."""
+    return math.isfinite(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))

@@ -3,28 +3,31 @@
 import math
 from contextlib import contextmanager
 
+from lora_teach.loop.effects import Effects
 from lora_teach.loop.history import NonFiniteLoss
-from lora_teach.loop.optimizer import set_lrs
+from lora_teach.loop.nonfinite import causes
+from lora_teach.loop.optimizer import forget_what_is_not_finite, gradients_are_finite, set_lrs
 
 import torch
 from torch import nn
-
-CAUSES = (
-    "Likely causes: a learning rate that is too high (try a tenth), an alpha that is too large, float16 without loss "
-    "scaling (use bfloat16), or nan in the data. The parameters are back where all was last finite."
-)
 
 
 class Rollback:
     """Context manager around one update: an error inside it restores the parameters as they were before the update.
 
     A Ctrl-C may come between the updates of two parameters. An update may also make them infinite, which shows only
-    afterwards: the two checks then restore the parameters as well.
+    afterwards: the checks then restore the parameters as well.
+
+    Args:
+        named: ``{name: parameter}`` of those that are trained.
+        steps: Updates in the whole run.
+        optimizer: The user's own, if there is one, which is used on after an error: its state stays finite as well.
     """
 
-    def __init__(self, parameters):
-        self.parameters = parameters
-        self.before = [p.detach().clone() for p in parameters]
+    def __init__(self, named, steps, optimizer=None):
+        self.parameters, self.optimizer, self.steps = list(named.values()), optimizer, steps
+        self.before = [p.detach().clone() for p in self.parameters]
+        self.effects = Effects(named)
 
     def __enter__(self):
         copy_all(self.before, self.parameters)
@@ -37,18 +40,31 @@ class Rollback:
         """Give the parameters the values that they had before the last update."""
         copy_all(self.parameters, self.before)
 
-    def check_loss(self, loss, step):
-        """Restore and raise NonFiniteLoss if ``loss`` is not finite."""
+    def check_loss(self, loss, step, batch=None, loss_fn=None):
+        """Restore and raise NonFiniteLoss if ``loss`` is not finite; the batch may tell why."""
         if not math.isfinite(loss):
             self.restore()
-            raise NonFiniteLoss(f"the loss is {loss} at step {step}. {CAUSES}", step)
+            self._forget()
+            raise NonFiniteLoss(f"the loss is {loss} at step {step}. {causes(batch, loss_fn, self.parameters)}", step)
+
+    def check_gradients(self, loss, step):
+        """Look whether each parameter has a gradient, and, before a user's optimiser keeps it, a finite one."""
+        self.effects.after_backward()
+        if self.optimizer is not None and not gradients_are_finite(self.parameters):
+            raise NonFiniteLoss(f"a gradient is not finite at step {step}, whose loss was {loss:.4g}. {causes()}", step)
 
     def check_parameters(self, loss, step):
         """Restore and raise NonFiniteLoss if a parameter is not finite: a gradient can be nan where the loss is not."""
         if not math.isfinite(nn.utils.get_total_norm(p.detach() for p in self.parameters)):
             self.restore()
+            self._forget()
             what = f"the parameters are not finite after step {step}, whose loss was {loss:.4g}"
-            raise NonFiniteLoss(f"{what}. {CAUSES}", step)
+            raise NonFiniteLoss(f"{what}. {causes()}", step)
+        self.effects.after_step(self.before, last=step == self.steps)
+
+    def _forget(self):
+        if self.optimizer is not None:
+            forget_what_is_not_finite(self.optimizer)
 
 
 @contextmanager

@@ -5,9 +5,13 @@ from math import isfinite
 from numbers import Real
 
 from lora_teach.layers.build import new_layer
-from lora_teach.overlay.base import plain_copy
 from lora_teach.overlay.nested_modules import NestedModules, walk
+from lora_teach.overlay.saved import trainable_copy
 from lora_teach.overlay.targets import choose
+
+# Names that Windows keeps for devices, and the most bytes that file systems take.
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+LONGEST = 255
 
 
 class Adapter:
@@ -28,7 +32,7 @@ class Adapter:
         for path, module in targets.adapted.items():
             self.layers.add(path, new_layer(path, module, config))
         for path, module in targets.saved.items():
-            self.saved_modules.add(path, plain_copy(module))
+            self.saved_modules.add(path, trainable_copy(module))
         self._flags = {}  # parameter name -> its own requires_grad, while the adapter is inactive
 
     @property
@@ -88,6 +92,14 @@ def check_name(name, taken=()):
         raise TypeError(f"the adapter name {name!r} is no string. Use a short word, such as 'finnish'.")
     if not name or any(sign in name for sign in "./\\") or (hasattr(taken, name) and name not in taken):
         raise ValueError(f"the adapter name {name!r} cannot be used: it names a folder and an attribute. Use a word.")
+    reserved = name.rstrip().upper() in RESERVED
+    if reserved or any(sign in '<>:"|?*' or not sign.isprintable() for sign in name) or name != name.strip():
+        raise ValueError(
+            f"the adapter name {name!r} cannot be used: it names a folder, and not every file system takes it. Use a "
+            "word."
+        )
+    if len(name.encode()) > LONGEST:
+        raise ValueError(f"the adapter name {name[:40]!r}… is too long for a folder. Use at most {LONGEST} bytes.")
     if name in taken:
         raise ValueError(f"there is an adapter {name!r} already. Use another name, or delete_adapter({name!r}) first.")
 

@@ -1,10 +1,21 @@
 """Folding updates into the base weights, and taking them out again to the last bit."""
 
 from lora_teach.layers.bias import merged_bias
-from lora_teach.layers.build import fits, is_conv1d
+from lora_teach.layers.build import fits, is_conv1d, known_forward
+from lora_teach.overlay.names import submodule
+from lora_teach.overlay.nested_modules import walk
 
 import torch
 from torch.nn.utils import parametrize
+
+
+def updates_of(model):
+    """Return ``{module name: (module, [(weight, layer), ...])}`` of what is active in a LoRAModel."""
+    updates = {}
+    for adapter, weight in model.active_adapters.items():
+        for path, layer in walk(model.adapters[adapter]):
+            updates.setdefault(path, (submodule(model.base_model, path), []))[1].append((weight, layer))
+    return updates
 
 
 def merge_weights(base, updates):
@@ -15,7 +26,7 @@ def merge_weights(base, updates):
 
     Args:
         base: The base model.
-        updates: ``{module name: (module, [(weight, layer), ...])}``; the module gains Σ weight · layer.delta_weight().
+        updates: From `updates_of`; each module gains Σ weight · layer.delta_weight().
 
     Returns:
         ``{(module name, "weight" or "bias"): copy of it as it was}``, on its device, for `restore_weights`.
@@ -73,7 +84,7 @@ def restore_weights(modules, backup):
 
 def check_replaceable(base, name):
     """Raise ValueError if a parameter of the module called ``name`` is held by a module outside it too."""
-    module, owners = base.get_submodule(name), _owners(base)
+    module, owners = submodule(base, name), _owners(base)
     for parameter in module.parameters():
         _refuse_shared(name, parameter, owners, set(module.modules()))
 
@@ -98,6 +109,11 @@ def _check_mergeable(name, module, owners):
         raise ValueError(
             f"{name}: its weight is quantised ({weight.dtype}), so the sum could not be stored in it exactly. Keep the "
             "adapter beside it, or merge into an unquantised copy of the base."
+        )
+    if not known_forward(module):
+        raise ValueError(
+            f"{name}: {type(module).__name__} has a forward of its own, which may do more than apply its weight, so "
+            "with the update in the weight the output could be another. Keep the adapter beside it."
         )
     if getattr(module, "groups", 1) > 1:
         raise ValueError(

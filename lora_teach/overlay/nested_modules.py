@@ -62,6 +62,16 @@ class NestedModules(nn.Module):
     def __contains__(self, name):
         return isinstance(name, str) and self.get(name) is not None
 
+    def _apply(self, fn, *args, **kwargs):
+        """Convert as ``model.half()`` asks, but no float32 to half precision: small steps would be lost in it."""
+
+        def wide(tensor):
+            new = fn(tensor)
+            narrowed = new.is_floating_point() and new.dtype.itemsize < 4 <= tensor.dtype.itemsize
+            return tensor.to(new.device) if narrowed else new
+
+        return super()._apply(wide, *args, **kwargs)
+
     def __getattr__(self, name):
         # keys, values and items are found here, after the children: a model may well have a layer called "keys".
         try:

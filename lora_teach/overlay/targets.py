@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from lora_teach.config import is_end
 from lora_teach.layers.build import fits, is_adaptable, misfit
+from lora_teach.overlay.names import named_modules
+from lora_teach.overlay.saved import why_not_saved
 from lora_teach.utils.patterns import fullmatch
 
 from torch import nn
@@ -45,9 +47,9 @@ def choose(base, config):
     Raises:
         ValueError: A name that matches nothing, or a module that cannot be adapted, with the reason and the cure.
     """
-    named = dict(base.named_modules(remove_duplicate=False))
-    saved = _choose_saved(named, config)
-    barred = _barred(base)
+    named = dict(named_modules(base))
+    read_only = _read_only(named)
+    saved, barred = _choose_saved(named, config, read_only), _tied_weights(named) | read_only
     whole = {id(inner) for module in saved.values() for inner in module.modules()}  # trained whole
     adapted, left_out, seen = {}, {}, set()
     for name, module in named.items():
@@ -77,7 +79,7 @@ def choose(base, config):
     return Targets(adapted, saved, left_out)
 
 
-def _choose_saved(named, config):
+def _choose_saved(named, config, read_only):
     saved = {}
     for wanted in config.modules_to_save:
         found = {name: module for name, module in named.items() if name and matches(name, [wanted])}
@@ -89,33 +91,42 @@ def _choose_saved(named, config):
                 held.add(id(module))
                 saved[name] = module
     for name, module in saved.items():
-        if not list(module.parameters()):
-            raise ValueError(f"modules_to_save names {name!r}, which has no parameters to train. Leave it out.")
         if any(name.startswith(f"{other}.") for other in saved):
             raise ValueError(f"modules_to_save nests: {name!r} lies inside another saved module. Name only the outer.")
+        problem = read_only.get(id(module)) or why_not_saved(module)
+        if problem is not None:
+            raise ValueError(f"modules_to_save names {name!r}: {problem}")
     return saved
 
 
-def _barred(base):
-    """Return ``{id(module): reason}`` for layers on which an adapter would do harm, or nothing."""
+def _read_only(named):
+    """Return ``{id(module): reason}`` for modules of torch's own whose weight is read and that are never called."""
+    return {
+        id(module.out_proj): (
+            "nn.MultiheadAttention reads this layer's weight and never calls it, so an adapter would do nothing. "
+            "Leave it out, or use an attention with separate projections."
+        )
+        for module in named.values()
+        if isinstance(module, nn.MultiheadAttention)
+    }
+
+
+def _tied_weights(named):
+    """Return ``{id(module): reason}`` for layers on whose weight another module depends."""
+    once = {id(module): (name, module) for name, module in reversed(named.items())}  # each under its first name
     holders = {}  # id of a weight -> names of the modules that hold it
-    for name, module in base.named_modules():
+    for name, module in reversed(once.values()):
         if module._parameters.get("weight") is not None:
             holders.setdefault(id(module.weight), []).append(name)
-    tables = {id(m.weight): name for name, m in base.named_modules() if isinstance(m, nn.Embedding)}
-    barred = {}
-    for name, module in base.named_modules():
+    tables = {id(module.weight): name for name, module in once.values() if isinstance(module, nn.Embedding)}
+    tied = {}
+    for name, module in once.values():
         weight = id(getattr(module, "weight", None))
-        if isinstance(module, nn.MultiheadAttention):
-            barred[id(module.out_proj)] = (
-                "nn.MultiheadAttention reads this layer's weight and never calls it, so an adapter would do nothing. "
-                "Leave it out, or use an attention with separate projections."
-            )
-        elif is_adaptable(module) and weight in tables:
-            barred[id(module)] = _tied(f"to the embedding {tables[weight]!r}")
+        if is_adaptable(module) and weight in tables:
+            tied[id(module)] = _tied(f"to the embedding {tables[weight]!r}")
         elif isinstance(module, nn.Embedding) and len(holders.get(weight, ())) > 1:
-            barred[id(module)] = _tied(f"to {next(other for other in holders[weight] if other != name)!r}")
-    return barred
+            tied[id(module)] = _tied(f"to {next(other for other in holders[weight] if other != name)!r}")
+    return tied
 
 
 def _tied(to):
@@ -139,6 +150,11 @@ def _check_all_matched(config, named):
     wanted = [config.target_modules] if isinstance(config.target_modules, str) else config.target_modules
     for one in wanted:
         found = [name for name in named if name and matches(name, one if one is config.target_modules else [one])]
+        if not found and one is config.target_modules and any(matches(name, [one]) for name in named):
+            raise ValueError(
+                f"target_modules={one!r} matches no module: a string is a regular expression for whole names, and a "
+                f"list holds names or their last parts. Use target_modules=[{one!r}]."
+            )
         if not found:
             raise ValueError(f"target_modules={one!r} matches no module. {_nearest(one, named)}")
         if all(matches(name, config.exclude_modules) for name in found):

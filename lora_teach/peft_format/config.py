@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 
 from lora_teach.config import LoRAConfig
+from lora_teach.overlay.names import named_modules
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import matches
 
@@ -108,6 +109,7 @@ def to_peft(model, adapter_name, scales):
     for path, layer in layers.items():  # PEFT knows two rules: any other scale is told as the alpha that gives it
         if config.scaling == "alpha" or scales[path] != layer.alpha / (layer.rank**0.5 if stabilised else layer.rank):
             alphas[path] = scales[path] * (layer.rank**0.5 if stabilised else layer.rank)
+    targets, excluded = _target_names(model, layers)
     rank, alpha = (Counter(values.values()).most_common(1)[0][0] if values else 1 for values in (ranks, alphas))
     return {
         "peft_type": "LORA",
@@ -123,8 +125,8 @@ def to_peft(model, adapter_name, scales):
         "bias": "lora_only" if any(hasattr(layer, "trained_bias") for layer in layers.values()) else "none",
         "fan_in_fan_out": False,
         "init_lora_weights": True,
-        "target_modules": _target_names(model, layers),
-        "exclude_modules": None,
+        "target_modules": targets,
+        "exclude_modules": excluded,
         "modules_to_save": list(model.saved_modules[adapter_name]) or None,
         "rank_pattern": {"^" + re.escape(path): value for path, value in ranks.items() if value != rank},
         "alpha_pattern": {"^" + re.escape(path): value for path, value in alphas.items() if value != alpha},
@@ -132,11 +134,14 @@ def to_peft(model, adapter_name, scales):
 
 
 def _target_names(model, layers):
-    """Return the shortest list of last parts that matches exactly the adapted modules, or else a regular expression."""
+    """Return ``(target_modules, exclude_modules)``, as short as can be, that match exactly the adapted modules."""
     if not layers:  # only modules_to_save
-        return "all-linear"
-    names = [name for name, _ in model.base_model.named_modules(remove_duplicate=False) if name]
-    ends = sorted({path.rpartition(".")[2] for path in layers})
-    if {name for name in names if matches(name, ends)} == set(layers):
-        return ends
-    return "|".join(re.escape(path) for path in layers)
+        return "all-linear", None
+    names = [name for name, _ in named_modules(model.base_model) if name]
+    for wanted in (sorted({path.rpartition(".")[2] for path in layers}), list(layers)):
+        others = [name for name in names if matches(name, wanted) and name not in layers]
+        if not others:
+            return wanted, None
+    if not any(matches(path, others) for path in layers):  # names that end as an adapted one does
+        return wanted, others
+    return "|".join(re.escape(path) for path in layers), None

@@ -19,6 +19,7 @@ from lora_teach.peft_format.folder import (
 )
 from lora_teach.peft_format.regexes import refuse_slow
 from lora_teach.peft_format.save_load import read_scales
+from lora_teach.peft_format.wrappers import wrapper_in
 
 import torch
 
@@ -104,6 +105,11 @@ def _keys(tensors, metadata):
     if metadata.get("format") != "pt":
         yield Departure(f"{WEIGHTS_FILE} has no metadata {{'format': 'pt'}}.", "Save it with that metadata.")
     for key, tensor in tensors.items():
+        if wrapper_in(key):
+            what = (
+                f"{key!r} carries a wrapper's name, {wrapper_in(key)!r}, so PEFT leaves it out."
+            )
+            yield Departure(what, "Save the adapter from the model inside the wrapper.")
         ends = [suffix for suffix in FACTORS if key.endswith(suffix)]
         if not key.startswith(PREFIX):
             cure = f"Rename it: {PREFIX!r} and the layer's path."

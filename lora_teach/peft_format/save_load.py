@@ -15,11 +15,13 @@ from lora_teach.layer import SCALINGS, LoRALayer
 from lora_teach.layers.bias import take_on
 from lora_teach.layers.conv2d import LoRAConv2d
 from lora_teach.layers.embedding import LoRAEmbedding
+from lora_teach.overlay.names import named_modules, submodule
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import matches
 from lora_teach.peft_format.config import expressions, from_peft, to_peft
 from lora_teach.peft_format.folder import CONFIG_FILE, PREFIX, WEIGHTS_FILE, find, own_file, read_json, read_tensors
 from lora_teach.peft_format.regexes import refuse_slow
+from lora_teach.peft_format.wrappers import without_wrappers
 from lora_teach.utils.atomic_write import replace_file
 
 import torch
@@ -54,6 +56,7 @@ def save(model, folder, adapter_name):
     for path, copy in walk(model.saved_modules[adapter_name]):
         for key, value in copy.state_dict().items():
             tensors[f"{PREFIX}{path}.{key}"] = value.detach().clone().contiguous().cpu()
+    _check_finite(tensors)
     config = to_peft(model, adapter_name, scales)
     # α = s·r divided by r again is off by one bit for one scale in eight, so the exact scales go along.
     metadata = {"format": "pt", "lora_teach.scales": json.dumps(scales)}
@@ -66,7 +69,7 @@ def save(model, folder, adapter_name):
 
 def load(model, folder, adapter_name):
     """Add the adapter that lies in ``folder`` to a LoRAModel as ``adapter_name``: whole, or not at all."""
-    config, tensors, scales = read(folder, adapter_name)
+    config, tensors, scales = without_wrappers(*read(folder, adapter_name), model.base_model)
     model.add_adapter(adapter_name, only_what_is_here(config, tensors, model.base_model))
     try:
         fill(model, adapter_name, tensors, scales)
@@ -77,7 +80,7 @@ def load(model, folder, adapter_name):
 
 def from_pretrained(model_class, base, folder, adapter_name):
     """Return a ``model_class`` over ``base`` with the adapter that lies in ``folder``; on an error no trace is left."""
-    config, tensors, scales = read(folder, adapter_name)
+    config, tensors, scales = without_wrappers(*read(folder, adapter_name), base)
     model = model_class(base, only_what_is_here(config, tensors, base), adapter_name)
     try:
         fill(model, adapter_name, tensors, scales)
@@ -125,7 +128,7 @@ def only_what_is_here(config, tensors, base):
     PEFT writes "classifier" and "score" for every sequence classifier, whichever of the two the model has. A regular
     expression that would take for ever on the names of this base is a ValueError.
     """
-    names = [name for name, _ in base.named_modules(remove_duplicate=False)]
+    names = [name for name, _ in named_modules(base)]
     refuse_slow(expressions(config), names, CONFIG_FILE)
     kept = [
         one
@@ -168,6 +171,7 @@ def fill(model, adapter_name, tensors, scales):
             raise ValueError(f"{key} has shape {tuple(tensors[key].shape)}; here it must be {tuple(place.shape)}.")
         if tensors[key].is_floating_point() != place.is_floating_point():
             raise ValueError(f"{key} has dtype {tensors[key].dtype}; here it is {place.dtype}.")
+    _check_finite({key: tensors[key] for key in wanted})
     with torch.no_grad():
         for key, (layer, module) in biases.items():
             take_on(layer, module, tensors[key])
@@ -184,6 +188,12 @@ def fill(model, adapter_name, tensors, scales):
             else:
                 del layer.scaling  # it may be a Parameter
                 layer.scaling = scale
+
+
+def _check_finite(tensors):
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{key} holds nan or inf: the training blew up. Use an earlier state of the adapter.")
 
 
 def _places(path, layer):
@@ -208,7 +218,7 @@ def _trained_biases(model, adapter_name, keys):
     """Return ``{key: (layer, its module)}`` for those of ``keys`` that are the bias of an adapted module."""
     found = {}
     for path, layer in walk(model.adapters[adapter_name]):
-        module = model.base_model.get_submodule(path)
+        module = submodule(model.base_model, path)
         if f"{PREFIX}{path}{BIAS}" in keys and getattr(module, "bias", None) is not None:
             found[f"{PREFIX}{path}{BIAS}"] = layer, module
     return found

@@ -18,7 +18,7 @@ def model():
 
 @pytest.fixture
 def rollback(model):
-    return Rollback(list(model.parameters()))
+    return Rollback(dict(model.named_parameters()), 2)
 
 
 def move(model):

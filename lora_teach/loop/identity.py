@@ -1,0 +1,83 @@
+"""What a checkpoint belongs to: one table of all that must be the same when a run is resumed."""
+
+import re
+from functools import partial
+
+from lora_teach.layer import LoRALayer
+from lora_teach.loop.fingerprints import Digest, of_tensors
+from lora_teach.overlay.inspection import overlays
+from lora_teach.overlay.nested_modules import walk
+
+# Ways to compute the same update.
+SAME = ("params", "fused", "foreach", "capturable", "differentiable")
+
+
+def table(settings, model, trained, optimizer, batches):
+    """Return ``{what: value}``, plain numbers and strings; the first that differs is what a refusal names.
+
+    Args:
+        settings: The loop's own, ``{name: value}``. The schedule is known by its factors, the loss by its name.
+        model: What is trained.
+        trained: Returns ``{name: tensor}`` of all that training moves.
+        optimizer: The user's own, or None.
+        batches: The data, digested as far as it is held in memory.
+    """
+    rows, trained, schedule = dict(settings), trained(), settings["schedule"]
+    rows["schedule"] = schedule and [float(schedule(eighth / 8)) for eighth in range(8)]
+    rows["loss_fn"] = _name(settings["loss_fn"])
+    if optimizer is not None:
+        rows["optimizer"] = type(optimizer).__name__
+        for number, group in enumerate(optimizer.param_groups):
+            rows |= {f"{key} of the optimiser's group {number}": _plain(group[key]) for key in group if key not in SAME}
+    asleep = []
+    for overlay in overlays(model):
+        for adapter in overlay.adapters:
+            if adapter not in overlay.active_adapters:
+                asleep += [overlay.adapters[adapter], overlay.saved_modules[adapter]]
+        for adapter, weight in overlay.active_adapters.items():
+            rows[f"the weight of adapter {adapter}"] = weight
+            for path, layer in walk(overlay.adapters[adapter]):
+                rows |= _of_layer(path, layer)
+    rows |= {f"parameter {name}": f"{list(value.shape)}, {value.dtype}" for name, value in trained.items()}
+    not_base = {id(tensor) for module in asleep for tensor in (*module.parameters(), *module.buffers())}
+    not_base |= {id(tensor) for tensor in trained.values()}
+    state = model.state_dict(keep_vars=True)
+    tensors = {name: value for name, value in state.items() if hasattr(value, "shape") and id(value) not in not_base}
+    rows["modules"] = str(Digest().add(_modules(model, asleep)))
+    rows["base"] = of_tensors(tensors)
+    rows["data"] = str(Digest().add(batches))
+    return rows
+
+
+def _of_layer(path, layer):
+    rows = {f"the layer at {path}": type(layer).__name__}
+    if isinstance(layer, LoRALayer):
+        learnable = hasattr(layer.scaling, "shape")
+        rows[f"scaling of {path}"] = "learnable" if learnable else float(layer.scaling)
+        rows[f"dropout of {path}"] = layer.dropout
+    return rows
+
+
+def _modules(model, asleep):
+    """List each module's name, kind and settings, such as a dropout's probability."""
+    inactive = {id(inner) for module in asleep for inner in module.modules()}
+    return [
+        (name, type(module).__qualname__, re.sub(r"0x[0-9a-f]+", "", module.extra_repr()))
+        for name, module in model.named_modules()
+        if id(module) not in inactive
+    ]
+
+
+def _name(function):
+    if isinstance(function, partial):
+        return f"{_name(function.func)} of {_plain(function.args)} {_plain(function.keywords)}"
+    named = getattr(function, "__qualname__", None)
+    return named or re.sub(r" at 0x[0-9a-f]+", "", repr(function))
+
+
+def _plain(value):
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -1,0 +1,84 @@
+"""One look at an overlay before it is trained, saved or merged: is all of it in effect?"""
+
+from lora_teach.layer import LoRALayer
+from lora_teach.layers.build import fits, sizes
+from lora_teach.overlay.names import REPLICATED, submodule
+from lora_teach.overlay.nested_modules import walk
+
+import torch
+
+
+def overlays(model):
+    """List the LoRAModels that are ``model`` or lie inside it, such as in a DistributedDataParallel."""
+    return [module for module in model.modules() if hasattr(type(module), "updates_for")]
+
+
+def check_in_place(model):
+    """Raise RuntimeError if a module that an adapter of this LoRAModel changes was replaced or resized since."""
+    for path in {path for table in (model.adapters, model.saved_modules) for one in table.values() for path in one}:
+        module = submodule(model.base_model, path)
+        hooks = () if module is None else module._forward_hooks.values()
+        if not any(getattr(hook, "of_overlay", False) and hook.model is model for hook in hooks):
+            _refuse(path, "was replaced, or its hooks were taken off")
+        for adapter in model.adapters:
+            layer, copy = model.adapters[adapter].get(path), model.saved_modules[adapter].get(path)
+            if isinstance(layer, LoRALayer) and fits(module):
+                made_for, now = (layer.in_features, layer.out_features), sizes(module)
+                if made_for != now:
+                    _refuse(path, f"was resized from {made_for} to {now}")
+            if copy is not None and _shapes(copy) != _shapes(module):
+                _refuse(path, f"was resized, and the copy of it in adapter {adapter!r} was not")
+
+
+def check_trains(model):
+    """Raise RuntimeError or ValueError if training this LoRAModel would be in vain, or would train the base."""
+    check_in_place(model)
+    if model.is_merged:
+        raise RuntimeError("the model is merged, so its adapters are not in use. unmerge() before training.")
+    if model.is_disabled:
+        raise RuntimeError("the model is inside disabled(), so its adapters are not in use. Leave that block first.")
+    unfrozen = [name for name, parameter in model.base_model.named_parameters() if parameter.requires_grad]
+    if unfrozen:
+        raise ValueError(
+            f"{len(unfrozen)} parameters of the base require gradients, such as {unfrozen[0]!r}: they would train, and "
+            "no adapter file would hold them. Freeze them (requires_grad_(False)), and name modules that should train "
+            "in modules_to_save."
+        )
+    for adapter, weight in model.active_adapters.items():
+        for path, layer in walk(model.adapters[adapter]):
+            if isinstance(layer, LoRALayer) and any(parameter.requires_grad for parameter in layer.parameters()):
+                _check_layer(path, layer, weight)
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if several and torch.distributed.get_world_size() > 1:
+        if any(isinstance(module, REPLICATED) for module in model.base_model.modules()):
+            raise ValueError(
+                "the base is wrapped for several processes, and the adapters over it are not, so each process would "
+                "train its own. Wrap the LoRAModel: DistributedDataParallel(LoRAModel(base.module))."
+            )
+
+
+def _check_layer(path, layer, weight):
+    if layer.lora_A.is_meta:
+        return
+    if weight == 0:
+        raise ValueError(f"{path}: its adapter has the weight 0 in the mixture, so it gets no gradient. Leave it out.")
+    asleep, scale = not layer.lora_A.any() and not layer.lora_B.any(), layer.scaling
+    if isinstance(scale, torch.Tensor) and (scale.any() or layer.lora_B.any()):
+        scale = 1.0  # it learns
+    if not scale or asleep:
+        what = "both factors are zero" if asleep else f"alpha={layer.alpha} makes the scaling 0"
+        raise ValueError(
+            f"{path}: {what}, so no factor gets a gradient and nothing would train. "
+            + ("Draw them anew: layer.reset_parameters()." if asleep else "Use an alpha such as the rank.")
+        )
+
+
+def _shapes(module):
+    return {name: parameter.shape for name, parameter in module.named_parameters()}
+
+
+def _refuse(path, what):
+    raise RuntimeError(
+        f"the base's {path!r} {what} after the adapter was laid over it, so the adapter has no effect there. Put the "
+        "old module back; or remove() the overlay, change the base, and lay a new LoRAModel over it."
+    )
