@@ -10,7 +10,7 @@ from lora_teach.overlay.inspection import check_in_place
 from lora_teach.overlay.merging import check_replaceable, merge_weights, restore_weights, updates_of
 from lora_teach.overlay.names import submodule
 from lora_teach.overlay.nested_modules import walk
-from lora_teach.overlay.saved import in_the_modules_dtype
+from lora_teach.overlay.saved import follow_mode, in_the_modules_dtype
 from lora_teach.peft_format import save_load
 
 from torch import nn
@@ -31,10 +31,11 @@ class Hook:
     def __call__(self, module, args, kwargs, output):
         """Return the module's output with the active updates added, or the output of its saved copy."""
         copy, updates = self.model.updates_for(self.path)
-        for inner in [copy] if copy is not None else [layer for _, layer in updates]:
+        for inner in [layer for _, layer in updates]:
             if inner.training != module.training:
                 inner.train(module.training)  # dropout follows the adapted module
         if copy is not None:
+            follow_mode(copy, module, self.model.base_model)
             return in_the_modules_dtype(copy, module)(*args, **kwargs)
         for weight, layer in updates:
             x = args[0] if args else next(iter(kwargs.values()))  # (..., in_features)

@@ -52,17 +52,11 @@ class _Buffer:
     def remember(self):
         if self._changed():
             self.found, self.value = self.now, self.now.detach().clone()
-            self.version = _version(self.found)
 
     def put_back(self):
         if self._changed():
             with torch.no_grad():
                 self.place[self.key] = self.found.copy_(self.value)
-            self.version = _version(self.found)
 
-    def _changed(self):
-        return self.now is not self.found or _version(self.now) != self.version
-
-
-def _version(tensor):
-    return 0 if tensor.is_inference() else tensor._version  # how often it was written to
+    def _changed(self):  # by value: torch's batch_norm writes without counting up the tensor's version
+        return self.now is not self.found or not torch.equal(self.now, self.value)

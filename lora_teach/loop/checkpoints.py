@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from lora_teach.loop.fingerprints import Digest
-from lora_teach.loop.identity import table
+from lora_teach.loop.identity import DIGESTED, table
 from lora_teach.loop.optimizer import Resumable
 from lora_teach.loop.rollback import copy_all
 from lora_teach.utils.atomic_write import replace_file
@@ -49,7 +49,7 @@ class Checkpoint:
             raise ValueError(f"{self.file} is damaged ({error!r}). Delete it to start afresh.") from None
         if missing or digest != str(Digest().add(saved)):
             raise ValueError(f"{self.file} is damaged: a bit or more was changed since. Delete it to start afresh.")
-        for name in {**self.belongs_to, **belongs_to}:
+        for name in sorted({**self.belongs_to, **belongs_to}, key=DIGESTED.__contains__):  # what reads best comes first
             was, now = belongs_to.get(name), self.belongs_to.get(name)
             if was != now:
                 raise ValueError(

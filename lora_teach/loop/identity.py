@@ -11,6 +11,8 @@ from lora_teach.overlay.nested_modules import walk
 # Ways to compute the same update.
 SAME = ("params", "fused", "foreach", "capturable", "differentiable")
 
+DIGESTED = ("modules", "base", "data")  # rows that tell only that something differs
+
 
 def table(settings, model, trained, optimizer, batches):
     """Return ``{what: value}``, plain numbers and strings; the first that differs is what a refusal names.

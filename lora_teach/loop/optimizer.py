@@ -123,6 +123,7 @@ class Resumable:
         self._kept = list(zip(fresh, self._settings(), strict=True))
         for group, settings in zip(self.optimizer.param_groups, fresh, strict=True):
             group.update(settings)
+        self.optimizer._opt_called = True  # or torch's schedulers would warn that no step came before theirs
 
     def settle(self):
         """Take the settings that were kept, where the caller has not moved them since."""

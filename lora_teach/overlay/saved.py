@@ -4,6 +4,7 @@ from lora_teach.overlay.base import plain_copy
 
 from torch import nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _NormBase
 
 
 def trainable_copy(module):
@@ -15,6 +16,13 @@ def trainable_copy(module):
         return tensor.float() if half else tensor
 
     return copy._apply(wide)
+
+
+def follow_mode(copy, module, base):
+    """Put ``copy`` into the mode of ``module``; of a normalisation, which is held in evaluation, into the base's."""
+    mode = base.training if isinstance(module, _NormBase) else module.training
+    if copy.training != mode:
+        copy.train(mode)
 
 
 def in_the_modules_dtype(copy, module):

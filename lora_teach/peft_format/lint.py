@@ -106,9 +106,7 @@ def _keys(tensors, metadata):
         yield Departure(f"{WEIGHTS_FILE} has no metadata {{'format': 'pt'}}.", "Save it with that metadata.")
     for key, tensor in tensors.items():
         if wrapper_in(key):
-            what = (
-                f"{key!r} carries a wrapper's name, {wrapper_in(key)!r}, so PEFT leaves it out."
-            )
+            what = f"{key!r} carries a wrapper's name, {wrapper_in(key)!r}, so PEFT leaves it out."
             yield Departure(what, "Save the adapter from the model inside the wrapper.")
         ends = [suffix for suffix in FACTORS if key.endswith(suffix)]
         if not key.startswith(PREFIX):
