@@ -187,8 +187,13 @@ class Explorer(ipywidgets.VBox):
                 self._finished = time.perf_counter()
 
     def _speak(self):
-        self._foot.value = _paragraph(self._sentence) if self.error is None else ""
-        self._trouble.value = _report(self.values, self.error) if self.error is not None else ""
+        self._foot.value = paragraph(self._sentence) if self.error is None else ""
+        self._trouble.value = self._report() if self.error is not None else ""
+
+    def _report(self):
+        """What was asked and what went wrong, as a learner reads it."""
+        asked = html.escape(", ".join(f"{name} = {value}" for name, value in self.values.items()))
+        return trouble(f"<b>This move failed</b> at {asked}; the picture shows the last one that worked.", self.error)
 
     def _repr_mimebundle_(self, **kwargs):
         still = self.static_figure
@@ -241,18 +246,17 @@ def _line_up(widgets):
             widget.layout.width = "min(100%, 36em)"
 
 
-def _paragraph(sentence):
-    return f'<div style="{TEXT}">{html.escape(sentence)}</div>'
+def paragraph(text):
+    """Return plain text as HTML; an empty one keeps its place, so that the page doesn't hop."""
+    return f'<div style="{TEXT}">{html.escape(text)}</div>'
 
 
-def _report(values, error):
-    """The exception as a learner reads it: what was asked, what went wrong; the traceback folded away."""
-    asked = ", ".join(f"{name} = {value}" for name, value in values.items())
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return (
-        f'<div style="{TEXT}; border-left: 3px solid {COLOURS["full"]}; padding-left: 8px">'
-        f"<b>This move failed</b> at {html.escape(asked)}; the picture shows the last one that worked.<br>"
-        f"{type(error).__name__}: {html.escape(str(error))}"
-        "<details><summary>Where it happened</summary>"
-        f'<pre style="font-size: 11px">{html.escape(trace)}</pre></details></div>'
-    )
+def trouble(lead, error=None):
+    """Return what went wrong, HTML, with a red edge; an exception follows, its traceback folded away."""
+    if error is not None:
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        lead += (
+            f"<br>{type(error).__name__}: {html.escape(str(error))}<details><summary>Where it happened</summary>"
+            f'<pre style="font-size: 11px">{html.escape(trace)}</pre></details>'
+        )
+    return f'<div style="{TEXT}; border-left: 3px solid {COLOURS["full"]}; padding-left: 8px">{lead}</div>'
