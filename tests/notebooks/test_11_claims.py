@@ -2,11 +2,12 @@
 
 from statistics import mean, median
 
+from data.make_learned import matched_strength
 from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.exercises import check_effective_rank, check_phi
 from lora_teach.measure import intruder_dimensions
-from lora_teach.measure.learned import Shrinker, matched_strength, matrices, updates
+from lora_teach.measure.learned import Shrinker, matrices, updates
 from lora_teach.measure.results import load_result
 from lora_teach.measure.tuning import trainable_copy, tune
 from lora_teach.pictures.forgetting import Forgetting

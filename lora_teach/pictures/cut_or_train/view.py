@@ -1,6 +1,6 @@
 """Cut or train: three ways to a change of rank r, and what each costs on names that were never seen.
 
-What is drawn lies in ``data/cut_or_train.json``; `lora_teach.measure.truncate_update` says what is in it.
+What is drawn lies in ``data/cut_or_train.json``; ``data/make_cut_or_train.py`` says what is in it.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Spectra: how many directions of a finished update hold most of it, for full fine-tuning and LoRA.
 
-What is drawn lies in ``data/learned.json``; `lora_teach.measure.learned` says what a spectrum is.
+What is drawn lies in ``data/learned.json``; ``data/make_learned.py`` says what a spectrum is.
 """
 
 from lora_teach.live.explore import View
