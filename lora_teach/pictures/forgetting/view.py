@@ -8,15 +8,7 @@ from math import exp
 
 from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
-from lora_teach.pictures.forgetting.equal_learning import (
-    WAYS,
-    apart,
-    at_checkpoint,
-    common_level,
-    english_by_contender,
-    finished,
-    lowest,
-)
+from lora_teach.pictures.forgetting.equal_learning import WAYS, band, equal_learning, finished, lies, lowest
 from lora_teach.plots.die import die_axis
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, panels, styled
@@ -59,7 +51,9 @@ class Forgetting(View):
         self.first, self._language, self._drawn = next(iter(self.entries)), None, []  # the language's artists
         start = yours["language"] if yours else self.first
         self.sliders = {"language": (list(self.entries), start), "strength": (self.strengths, 1.0)}
-        self.equal = {name: _equal(entry) for name, entry in self.entries.items()}
+        self.equal = {  # language -> way -> (level, {contender: Band of losses on English there})
+            name: {way: equal_learning(finished(entry), way) for way in WAYS} for name, entry in self.entries.items()
+        }
         self._draw(list(self.paths(self.first)))
 
     @styled
@@ -184,13 +178,12 @@ class Forgetting(View):
         return fig
 
     def _equal_learning(self, language, way, numbers=True):
-        """Who has kept more English than full fine-tuning where all have learned equally much; see `apart`."""
+        """Who has kept more English than full fine-tuning where all have learned equally much; see `lies`."""
         level, bands = self.equal[language][way]
-        full, groups = bands["full"], {"less": [], "more": [], "undecided": []}
+        full, groups = bands["full"], {"below": [], "above": [], "undecided": []}
         for name in sorted(bands.keys() - {"full"}, key=lambda name: bands[name].mean):
-            word = "undecided" if not apart(bands[name], full) else "less" if bands[name].mean < full.mean else "more"
-            groups[word].append(f"{name} {bands[name].mean:.2f}" if numbers else name)
-        said = {"less": "less is forgotten by", "more": "more by", "undecided": "undecided:"}
+            groups[lies(bands[name], full)].append(f"{name} {bands[name].mean:.2f}" if numbers else name)
+        said = {"below": "less is forgotten by", "above": "more by", "undecided": "undecided:"}
         listed = [f"{said[word]} {', '.join(names) or 'nobody'}" for word, names in groups.items()]
         if not groups["undecided"]:
             listed.pop()
@@ -262,14 +255,8 @@ def _draw_rows(axes, bands, names):
     return drawn
 
 
-def _equal(entry):
-    """``{way: (level, {contender: Band of losses on English there})}``."""
-    levels = {way: common_level(list(finished(entry).values()), way) for way in WAYS}
-    return {way: (level, english_by_contender(entry, way, level)) for way, level in levels.items()}
-
-
 def _learned(entry):
-    best, *near = lowest({name: new for name, (new, _) in at_checkpoint(entry).items()})
+    best, *near = lowest({name: band([run["loss"][0] for run in runs]) for name, runs in finished(entry).items()})
     return best + (f" ({len(near)} others undecided)" if near else "")
 
 
