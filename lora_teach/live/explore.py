@@ -43,15 +43,21 @@ class View:
         sliders: ``{keyword of move: specification}``, as `lora_teach.live.controls.control` takes it; an instance may
             have its own.
         labels: ``{keyword: what stands before its slider}`` where the name with spaces for underscores won't do.
+        guess: The learner's prediction, a number, or None.
     """
 
     picture: Picture
     sliders: dict = {}
     labels: dict = {}
+    guess = None
 
     def move(self, **values):
         """Move the artists of ``picture`` to these values and return the sentence under it."""
         raise NotImplementedError(f"{type(self).__name__} lacks move: move the artists, return the sentence.")
+
+    def your_guess(self, form=".2f", about="", unit="", shown=True):
+        """Return the end of a sentence that tells the guess; nothing without one, or where it is not ``shown``."""
+        return f" Your guess{about}: {self.guess:{form}}{unit}." if shown and self.guess is not None else ""
 
     def static_figure(self):
         """Return what a saved notebook shows, such as small multiples; None for the current picture."""

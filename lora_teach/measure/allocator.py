@@ -3,7 +3,8 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of, make_optimizer, storage, trainable
+from lora_teach.loop.batches import loss_of
+from lora_teach.measure.measured_memory import as_found, checkpointed, make_optimizer, storage, trainable
 from lora_teach.measure.predicted_memory import Memory
 
 import torch

@@ -3,7 +3,8 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of, trainable
+from lora_teach.loop.batches import loss_of
+from lora_teach.measure.measured_memory import as_found, checkpointed, trainable
 from lora_teach.measure.walks import walk
 
 from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -1,9 +1,9 @@
 """What a training step holds in memory, measured: nothing here knows how `memory` predicts it."""
 
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 
+from lora_teach.loop.batches import loss_of
 from lora_teach.measure.predicted_memory import Memory
 
 import torch
@@ -95,16 +95,6 @@ def measure_memory(model, batch, loss_fn=None, optimizer="adamw", *, checkpointi
             optimiser=storage(value for state in stepped.state.values() for value in state.values()),
             activations=saved.peak,
         )
-
-
-def loss_of(model, batch, loss_fn=None):
-    """Return the loss of a batch, with its graph."""
-    if isinstance(batch, Mapping):
-        output, targets = model(**batch), batch
-    else:
-        inputs, targets = batch
-        output = model(inputs)
-    return output.loss if loss_fn is None else loss_fn(output, targets)
 
 
 def trainable(model):

@@ -24,6 +24,11 @@ def die_axis(axes, sides=SIDES, top=False):
     return second
 
 
+def aloud(loss, lead=""):
+    """Return a loss in nats a letter with the die it amounts to: ``"2.30 (10 sides)"``."""
+    return f"{loss:.2f} ({lead}{np.exp(loss):.0f} sides)"
+
+
 def _nats(sides):
     """The loss of guessing with a fair die; matplotlib asks for dice with no sides too."""
     return np.log(np.maximum(sides, 1e-9))

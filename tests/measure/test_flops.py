@@ -1,9 +1,9 @@
 """How much a training step computes: the prediction from shapes against torch's counter."""
 
 from lora_teach import LoRAModel
+from lora_teach.loop.batches import loss_of
 from lora_teach.measure.costs import QUERY_VALUE, SETTINGS, compare_flops, new_base, random_batch
 from lora_teach.measure.flops import count_flops, layer_flops, predict_flops
-from lora_teach.measure.measured_memory import loss_of
 from lora_teach.measure.tape import Tape, Value
 from tests.measure.costs import CASES
 
@@ -118,7 +118,7 @@ def test_the_counter_sees_no_fused_attention_of_a_cpu():
     base = new_base("tiny Llama")
     batch, _ = random_batch(base, 2, 24)
     with FlopCounterMode(display=False) as counter:
-        loss_of(base, batch)
+        loss_of(base, batch, None)
     forward, _ = count_flops(base, batch)
     assert forward - counter.get_total_flops() == 3 * 2 * (2 * 2 * 24**2 * 48)
 

@@ -4,8 +4,9 @@ import weakref
 from contextlib import nullcontext
 
 from lora_teach import LoRAModel
+from lora_teach.loop.batches import loss_of
 from lora_teach.measure.costs import SETTINGS, TINY_LLAMA, new_base, random_batch
-from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of
+from lora_teach.measure.measured_memory import as_found, checkpointed
 from lora_teach.measure.predicted_memory import predict_memory, predict_peak
 
 import pytest

@@ -103,7 +103,7 @@ class Angle(View):
         split, base, reads = self.task(angle, paper)
         lora, full = self.run(*place), self.run(None, None, angle, paper, STEPS)
         self._remember(place)
-        guessed = self.guess is not None and place[1:4] == GUESSED
+        guessed = place[1:4] == GUESSED
         if self.mark is not None:
             self.mark.set_visible(guessed)
         self.tiles.set_data(strip(_pictures(split), down=True))
@@ -127,7 +127,7 @@ class Angle(View):
             f"Rank {rank}, α = {float(alpha):g}, {where}: {done} {_percents(lora.accuracy)} of the test digits are "
             f"read right; before {_percents(base)}; with full fine-tuning {_percents(full.accuracy)}. LoRA trained "
             f"{lora.numbers:,} numbers, full fine-tuning {full.numbers:,}."
-            + (f" Your guess: {self.guess:g} %." if guessed and rank == RANKS[0] else "")
+            + self.your_guess("g", unit=" %", shown=guessed and rank == RANKS[0])
         )
 
     def _remember(self, place):

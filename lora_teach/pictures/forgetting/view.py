@@ -4,12 +4,10 @@ What is drawn lies in ``data/forgetting.json``; `lora_teach.pictures.forgetting.
 `lora_teach.pictures.forgetting.equal_learning` what stands at equal learning.
 """
 
-from math import exp
-
 from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.forgetting.equal_learning import WAYS, band, equal_learning, finished, lies, lowest
-from lora_teach.plots.die import die_axis
+from lora_teach.plots.die import aloud, die_axis
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, panels, styled
 from lora_teach.utils.validation import check_guess
@@ -121,7 +119,8 @@ class Forgetting(View):
         for name, dot in self.dots.items():
             dot.set_data([[value] for value in losses[name]] if name in losses else ([], []))
         new, english = losses["full"]
-        said = f"×{strength:g}: full fine-tuning {_die(new)} on {language}, English {_die(english)}"
+        a_die = "a die with "
+        said = f"×{strength:g}: full fine-tuning {aloud(new, a_die)} on {language}, English {aloud(english, a_die)}"
         others = {name: pair for name, pair in losses.items() if name not in ("full", "yours")}
         if others:
             near = min(others, key=lambda name: others[name][1])
@@ -129,10 +128,8 @@ class Forgetting(View):
             said += f"; of the others {near} has kept most English, {english:.2f}, with {language} at {new:.2f}"
         if "yours" in losses:
             said += "; your own run {:.2f} and {:.2f}".format(*losses["yours"])
-        guessed = self.guess is not None and language == self.first
-        return f"{said}. {self._equal_learning(language, 'strength')}." + (
-            f" Your guess for {self.contender}: {self.guess:.2f}." if guessed else ""
-        )
+        guessed = self.your_guess(about=f" for {self.contender}", shown=language == self.first)
+        return f"{said}. {self._equal_learning(language, 'strength')}.{guessed}"
 
     def static_figure(self):
         """Return a row a language, a panel a contender, and the verdicts in words."""
@@ -258,7 +255,3 @@ def _draw_rows(axes, bands, names):
 def _learned(entry):
     best, *near = lowest({name: band([run["loss"][0] for run in runs]) for name, runs in finished(entry).items()})
     return best + (f" ({len(near)} others undecided)" if near else "")
-
-
-def _die(loss):
-    return f"{loss:.2f} (a die with {exp(loss):.0f} sides)"
