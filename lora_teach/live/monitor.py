@@ -38,16 +38,9 @@ class Drawing(Protocol):
 
 
 class Monitor:
-    """Stop button, progress bar, time left and picture, in one box.
+    """Stop button, progress bar, time left and picture, in one box, for so many ``planned`` pieces of work.
 
-    Args:
-        planned: How many pieces of work are expected.
-        draw: Makes the drawing, which the monitor moves on.
-        unit: What a piece is called.
-
-    Attributes:
-        drawing: The drawing.
-        stopped: Whether the Stop button was pressed.
+    ``draw`` makes the ``drawing``, which is moved on; ``stopped`` says whether the Stop button was pressed.
     """
 
     def __init__(self, planned, draw, unit="step"):
@@ -91,10 +84,7 @@ class Monitor:
         return f", {_duration((now - began) / (done - before) * (self.planned - done))} left"
 
     def finish(self, gathered):
-        """Put the whole picture and its sentence, which don't depend on the clock, in the widgets' place.
-
-        Where nothing was gathered, nothing takes their place.
-        """
+        """Put the whole picture and its sentence in the widgets' place; where nothing was gathered, nothing."""
         self.drawing = self._draw()  # afresh: how the axes grew on the way was a matter of time
         self.drawing.update(gathered)
         if self._handle is not None:

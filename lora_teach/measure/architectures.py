@@ -181,11 +181,7 @@ def total_parameters(name):
 
 
 def parameters_by_group(name):
-    """Return ``{group: numbers}`` over `GROUPS`; they add up to the total.
-
-    GPT-2's c_attn is shared out among q, k and v. A tied head has no numbers of its own. "other" is what is left:
-    norms, DeBERTa's convolution.
-    """
+    """Return ``{group: numbers}`` over `GROUPS`, which add up to the total; GPT-2's c_attn is split into q, k and v."""
     layout, counts, model = LAYOUTS[ARCHITECTURES[name].family], dict.fromkeys(GROUPS, 0), _kept(name)
     for path, parameter in model.named_parameters():
         module = path.rpartition(".")[0]

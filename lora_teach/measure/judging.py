@@ -17,11 +17,7 @@ COMMAND = "python data/make_morph.py"
 
 
 class Jury:
-    """An English judge and a judge of another language, each of whom knows the training names of its own.
-
-    Args:
-        language: The other one, from ``names.languages()``.
-    """
+    """An English judge and a judge of another ``language``, each of whom knows the training names of its own."""
 
     def __init__(self, language: str):
         english, other = names.load("English"), names.load(language)
@@ -45,9 +41,7 @@ class Jury:
 def tastes(name: str, judges: Mapping) -> str:
     """Return a sign a letter: the key of the judge whom it surprises least, NEITHER if all do worse than a blind guess.
 
-    Args:
-        name: A name in the judges' alphabet.
-        judges: ``{sign: names.Judge}``; signs are single characters, and of equal judges the first is taken.
+    ``judges`` are ``{sign: names.Judge}``; signs are single characters, and of equal judges the first is taken.
     """
     columns = zip(*(judge.letters(name)[:-1] for judge in judges.values()), strict=True)
     return "".join(NEITHER if min(column) > CHANCE else list(judges)[column.index(min(column))] for column in columns)
@@ -74,11 +68,7 @@ class Measured:
 
 
 def measured(language: str) -> Measured:
-    """Return the judges' lines for one of the shipped adapters.
-
-    Raises:
-        FileNotFoundError: ``data/morph.json`` is missing; the message gives the command that makes it.
-    """
+    """Return the judges' lines for one of the shipped adapters."""
     results = json.loads(shipped_file("morph.json", COMMAND).read_text(encoding="utf-8"))
     return Measured(**results["languages"][language], names=results["names"])
 

@@ -40,18 +40,9 @@ def overlaps(first, second, most):
 
 
 class Shrinker:
-    """A tuned model whose intruders can be turned down and up again.
+    """A copy of a tuned NameGPT, or LoRAModel, whose intruders can be turned down and up, by one addition a layer.
 
-    The singular value decompositions are done once; a change of the factor then costs one addition a layer.
-
-    Args:
-        base: The NameGPT that was tuned; it stays as it is.
-        tuned: The tuned one, a NameGPT or a LoRAModel around one; it stays as it is, a copy is changed.
-        epsilon: As `intruder_dimensions`.
-        k: As there.
-
-    Attributes:
-        counts: ``{layer: number of intruders}``.
+    ``epsilon`` and ``k`` as `intruder_dimensions`; ``counts`` is ``{layer: number of intruders}``.
     """
 
     def __init__(self, base, tuned, epsilon, k):

@@ -36,12 +36,8 @@ def under_each(model, mixtures, measure):
 def strength_path(model, strengths, new, old, base=None):
     """Return ``[(loss on the names new, loss on the names old), …]`` in nats a letter, one pair a strength.
 
-    Args:
-        model: A LoRAModel with one active adapter, which is as it was found afterwards; or a fully tuned NameGPT, and
-            then ``base`` is what it was tuned from.
-        strengths: Factors of the update.
-        new: Names of the new language.
-        old: Names of the base's own language.
+    ``model`` is a LoRAModel with one active adapter, as it was found afterwards; or a fully tuned NameGPT, and then
+    ``base`` is what it was tuned from.
     """
 
     def both(between):

@@ -175,15 +175,11 @@ class Angle(View):
 
 @styled
 def draw_tasks(tasks, ranks, guess=None, block=1):
-    """Small multiples for a page whose sliders don't move: a column for each task; returns the figure.
+    """Draw small multiples, a column for each task; return the figure. Losses are means of ``block`` steps.
 
-    Args:
-        tasks: ``{title: (tiles, base, losses, accuracies)}``: the digits, ``(digits, 8, 8)``; the base's accuracy; by
-            contender (a rank, or None for full fine-tuning) the loss over its longest run, and the share of test
-            digits that are read after each of its runs, the longest last.
-        ranks: Those trained, three.
-        guess: The learner's accuracy for the first rank at the first task, in %.
-        block: Each of the losses is the mean of so many steps.
+    ``tasks`` are ``{title: (tiles, base, losses, accuracies)}``: digits ``(digits, 8, 8)``; the base's accuracy; by
+    contender (a rank, or None for full fine-tuning) the loss over its longest run, and the share of test digits that
+    are read after each of its runs, the longest last. ``guess`` is about the first rank at the first task, in %.
     """
     made = figure(12, 5.6)
     grid = panels(made, rows=3, columns=len(tasks), height_ratios=[0.36, 1.25, 1.1], squeeze=False)

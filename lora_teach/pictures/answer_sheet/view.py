@@ -156,11 +156,7 @@ class Marks:
 class DrawnSheet:
     """One sheet with its sentences, the loss beside it and below that the number of right answers by step.
 
-    Args:
-        exam: The sentences, those in patterns of training first.
-        steps: The length of the step axes.
-        guess: After how many training examples GOAL answers will be right: the learner's, or None.
-        losses: The whole of a finished run's losses, drawn thin, or None for a run that is still to come.
+    ``guess``: after how many training examples GOAL answers will be right. ``losses``: a finished run's, drawn thin.
     """
 
     def __init__(self, exam, steps, guess=None, losses=None):
@@ -234,12 +230,7 @@ class DrawnSheet:
 
 @styled
 def draw_sheets(sheets, seen):
-    """Draw sheets side by side, without their sentences.
-
-    Args:
-        sheets: ``{title: marks}``, bool ``(sentences, columns)`` each.
-        seen: Whether each sentence stands in a pattern of training.
-    """
+    """Draw sheets side by side, ``{title: marks}``, bool ``(sentences, columns)`` each, without their sentences."""
     fig = figure(2.3 * len(sheets), 4.6)
     fig.set_layout_engine("none")
     seen = np.asarray(seen, dtype=bool)

@@ -26,26 +26,16 @@ LOOKS = (*range(0, 100, 10), *range(100, 200, 20), *range(200, 801, 100))  # ste
 
 
 def forgetting_run(base, language, options, *, lr, seed=0, strengths=STRENGTHS, looks=LOOKS, **tuning):
-    """Tune one contender and return what it learned and forgot.
+    """Tune one contender and return what it learned and forgot, along two paths.
 
-    Args:
-        base: A NameGPT, which stays as it is.
-        language: The language that is new to it.
-        options: Those of `trainable_copy` without the seed, such as an entry of CONTENDERS.
-        lr: Learning rate of AdamW.
-        seed: Decides LoRA's start and the batches.
-        strengths: Factors of the finished update; 1 must be among them.
-        looks: Steps at which both losses are taken; of these, every multiple of ``check_every`` counts.
-        **tuning: The other options of `tune`, such as ``steps``, ``check_every`` and ``patience``.
+    ``options`` are those of `trainable_copy` without the seed; ``strengths`` are factors of the finished update, with 1
+    among them; ``looks`` are steps at which both losses are taken, where a multiple of ``check_every``.
 
     Returns:
         ``lr`` and ``seed``; ``best_step`` and ``best_validation`` of the checkpoint; ``trainable``, how many numbers
         trained; ``loss``, ``[new language, English]`` at the checkpoint; ``strength``, such a pair for each of
         ``strengths``; ``steps``, where the run was looked at, and ``training``, a pair for each of these. All but
         the validation loss are on test names, in nats a letter.
-
-    Raises:
-        ValueError: 1 is not among ``strengths``.
     """
     if 1 not in strengths:
         raise ValueError(f"strengths={list(strengths)} has no 1, the update as it was trained. Put it in.")

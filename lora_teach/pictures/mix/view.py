@@ -176,17 +176,7 @@ class Mix(View):
 
 
 class Squares:
-    """The base and the two adapters to scale, each adapter filled as high as its weight.
-
-    Args:
-        axes: Where.
-        base: Numbers in the base.
-        adapters: Numbers in the two adapters.
-        languages: Their names.
-
-    Attributes:
-        moving: The fillings and the words over them.
-    """
+    """The base and the two adapters to scale, by their numbers, each adapter filled as high as its weight."""
 
     def __init__(self, axes, base, adapters, languages):
         bare(axes)

@@ -136,15 +136,7 @@ def names_demo():
 
 
 class Curves:
-    """The two judges' surprise by strength, with a dot on each line, and the learner's guess on the second.
-
-    Args:
-        axes: Where.
-        guess: A strength; None draws no diamond.
-
-    Attributes:
-        moving: The dots and the thin line between them.
-    """
+    """The two judges' surprise by strength, with a dot on each line, and the guess, a strength, on the second."""
 
     def __init__(self, axes, guess=None):
         self.axes, self.guess = axes, guess
@@ -195,14 +187,10 @@ def draw_columns(
     strengths=(),
     guess=None,
 ):
-    """Small multiples: a board for each title, side by side, above the curves if they are given.
+    """Small multiples: a board for each of ``{title: names}``, side by side, above the curves if they are given.
 
-    Args:
-        columns: ``{title: names}``.
-        language: The other judge's, for the key; None if each column has another.
-        curves: ``(strengths, english, other)`` as for `Curves.set_lines`.
-        strengths: Of the columns; a dot on each line stands there.
-        guess: See `Curves`.
+    ``language`` is the other judge's, None if each column has another; ``curves`` as for `Curves.set_lines`, with a dot
+    on each line at the columns' ``strengths``.
     """
     rows = max(map(len, columns.values()))
     made = figure(10, 5.6 if curves else 2.9)

@@ -41,10 +41,7 @@ LAST = 20  # steps over which a run's last loss is averaged: one batch alone say
 
 
 class Material:
-    """What the two kinds have in common: ``label`` stands on the button, ``title`` in a sentence; ``make()`` the split.
-
-    The base, its score and its samples are asked for once.
-    """
+    """What both kinds share: the ``label`` on the button, the ``title`` in a sentence, and what is asked for once."""
 
     def __init__(self, label, title, make):
         self.label, self.title, self._make = label, title, make
@@ -175,11 +172,7 @@ class Settings:
         return SCALINGS[self.scaling](self.alpha, self.rank)
 
     def changed(self, **changes) -> "Settings":
-        """Return these settings with some changed; layers that a new material lacks become ``"all"``.
-
-        Raises:
-            TypeError, ValueError: No setting of that name, or nothing that can be trained: see `plan`.
-        """
+        """Return checked settings with some changed; layers that a new material lacks become ``"all"``."""
         known = [field.name for field in fields(self)]
         for name in changes:
             if name not in known:
@@ -205,11 +198,7 @@ class Plan(NamedTuple):
 
 
 def plan(settings: Settings) -> Plan:
-    """Count what these settings would train; nothing is made.
-
-    Raises:
-        TypeError, ValueError: They can't be trained; the message names the value, the limit and the cure.
-    """
+    """Count what these settings would train; a TypeError or ValueError tells why they can't be trained."""
     material = MATERIALS[check_choice("material", settings.material, MATERIALS)]
     check_choice("method", settings.method, METHODS)
     check_count("steps", settings.steps)
@@ -260,10 +249,7 @@ class Run:
         )  # fmt: skip
 
     def advance(self, seconds: float) -> bool:
-        """Train for so long, one step at least, and tell whether there is more to do.
-
-        A loss that is not finite ends the run; the model is then as it was at the last finite step.
-        """
+        """Train for so long, one step at least, and tell whether there is more; a loss that is not finite ends it."""
         started = time.perf_counter()
         with one_thread():
             try:

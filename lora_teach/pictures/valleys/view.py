@@ -51,12 +51,7 @@ async def grow_valleys(scaling="alpha/r", *, alpha=8, digits=None, guess=None, r
 class TwoPanels:
     """The valleys of one rule, and where their bottoms lie by rank.
 
-    Args:
-        ranks: One valley each.
-        lrs: The learning rates, rising.
-        guess: The learning rate at which the learner expects the bottom for the last rank; None draws nothing.
-        low: Where the loss axis begins, in nats.
-        about: What else the guess is about, for its label.
+    ``guess`` is a learning rate for the last rank, ``about`` tells what else; the loss axis begins at ``low``.
     """
 
     @styled
@@ -211,14 +206,9 @@ class Panel:
 
 @styled
 def draw_rules(rules, ranks, lrs, guess=None, low=LOW):
-    """The lesson without a slider: each rule's valleys side by side, then the bottoms of all; returns the figure.
+    """Draw each rule's valleys side by side, then the bottoms of all; return the figure.
 
-    Args:
-        rules: ``{title: (losses, bottoms)}``, each as `Panel.update` takes them.
-        ranks: One valley each.
-        lrs: The learning rates, rising.
-        guess: As in `TwoPanels`, about the last of the rules.
-        low: Where the loss axis begins, in nats.
+    ``rules`` is ``{title: (losses, bottoms)}``, each as `Panel.update` takes them; the rest as `TwoPanels`.
     """
     made = figure(12, 3.9)
     *lefts, right = panels(made, columns=1 + len(rules), width_ratios=[1.3] * len(rules) + [1])
