@@ -1,10 +1,9 @@
 """What stands on the page while work is done in a cell, and what stays there when it has ended."""
 
 import time
-from typing import Protocol
 
 from lora_teach.live.picture import LivePicture
-from lora_teach.plots.picture import Picture, show
+from lora_teach.plots.picture import show
 
 import ipywidgets
 from IPython.core.interactiveshell import InteractiveShell
@@ -14,27 +13,6 @@ from ipywidgets import Layout
 FRAME = 0.13  # seconds of rest between two drawings: 5 to 8 a second
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _finished = []  # hidden boxes, closed when the next run begins: JupyterLab stumbles over one closed while it is hidden
-
-
-class Gathered(Protocol):
-    """What becomes more, piece by piece; a `lora_teach.training.History`, for one."""
-
-    def add(self, piece):
-        """Take one more piece."""
-
-    def __len__(self): ...
-
-
-class Drawing(Protocol):
-    """A picture of what has been gathered."""
-
-    picture: Picture
-
-    def update(self, gathered):
-        """Move the picture's artists on."""
-
-    def sentence(self, gathered):
-        """What stands under the picture at the end; nothing in it may depend on the clock."""
 
 
 class Monitor:

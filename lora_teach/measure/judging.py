@@ -1,6 +1,5 @@
 """Whose names are these? Two judges of real names read what a model writes while its adapter's strength is turned."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -52,7 +51,7 @@ class Measured:
     """What ``data/make_morph.py`` found for one language, each list with one entry for each of STRENGTHS.
 
     ``english`` and ``other`` are the judges' surprise in nats a letter, ``real`` the share of names that somebody has,
-    all over ``names`` names; ``adapter`` is the `fingerprint` of the adapter that wrote them.
+    all over ``names`` names; ``adapter`` is the SHA-256 of the adapter that wrote them.
     """
 
     english: list
@@ -71,9 +70,3 @@ def measured(language: str) -> Measured:
     """Return the judges' lines for one of the shipped adapters."""
     results = json.loads(shipped_file("morph.json", COMMAND).read_text(encoding="utf-8"))
     return Measured(**results["languages"][language], names=results["names"])
-
-
-def fingerprint(language: str) -> str:
-    """Return the SHA-256 of a shipped adapter's file, by which one knows whether a measurement is of this adapter."""
-    file = f"adapters/{language.lower()}/adapter_model.safetensors"
-    return hashlib.sha256(shipped_file(file, "python data/make_adapters.py").read_bytes()).hexdigest()

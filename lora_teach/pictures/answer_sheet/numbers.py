@@ -63,11 +63,6 @@ def bare(appointment):
     return appointments.example(appointment)[:1]
 
 
-def with_instructions(text):
-    """Return the prompt that says how the answer should look."""
-    return lambda appointment: [{"role": "user", "content": text + appointment.sentence}]
-
-
 def with_examples(count):
     """Return the prompt in which so many training examples, each of another weekday, have been answered before."""
     first = {}
@@ -107,20 +102,7 @@ def sit(base, model, exam, prompt=bare, *, capitals=False, batch_size=24, most_t
     return grade_sheet(exam, answers, time.perf_counter() - started, capitals)
 
 
-def exam_steps(
-    base,
-    model,
-    exam,
-    steps,
-    at,
-    *,
-    capitals=False,
-    lr=1e-3,
-    batch_size=6,
-    seed=0,
-    parts=1,
-    most_tokens=64,
-):
+def exam_steps(base, model, exam, steps, at, *, capitals=False, lr=1e-3, batch_size=6, seed=0, parts=1, most_tokens=64):
     """Train on the appointments; yield each `Step`, and after the steps in ``at``, from 0, the model's `Sheet`.
 
     With 60 steps of batch size 6 each of the 360 training sentences comes once. A sheet is yielded as far as it is

@@ -180,13 +180,7 @@ class Curves:
 
 
 @styled
-def draw_columns(
-    columns,
-    language,
-    curves=None,
-    strengths=(),
-    guess=None,
-):
+def draw_columns(columns, language, curves=None, strengths=(), guess=None):
     """Small multiples: a board for each of ``{title: names}``, side by side, above the curves if they are given.
 
     ``language`` is the other judge's, None if each column has another; ``curves`` as for `Curves.set_lines`, with a dot
