@@ -114,7 +114,7 @@ def test_adapters_may_adapt_different_layers(model):
 # Adding and deleting.
 
 
-def test_a_new_adapter_sleeps_and_changes_nothing(model):
+def test_a_new_adapter_is_inactive_and_changes_nothing(model):
     x = numbers(3, 6)
     before = model(x)
     model.add_adapter("c", LoRAConfig(rank=3, alpha=1))

@@ -310,7 +310,7 @@ def test_dropout_follows_the_hooked_modules_training():
     assert not torch.equal(model(x), model(x))
 
 
-# Adapters that sleep.
+# Inactive adapters.
 
 
 def test_inactive_adapters_require_no_gradients_and_get_their_own_flags_back():

@@ -89,9 +89,9 @@ def test_a_learnable_scaling_is_learnable_again(tmp_path):
     again = LoRAModel.from_pretrained(base(), tmp_path)
     again(tokens()).sum().backward()
     assert all(layer.scaling.grad.shape == (1,) for layer in again.lora_layers.values())
-    again.load_adapter(tmp_path, "asleep")
-    assert not any(p.requires_grad for p in again.adapters["asleep"].parameters())
-    again.set_adapter("asleep")
+    again.load_adapter(tmp_path, "inactive")
+    assert not any(p.requires_grad for p in again.adapters["inactive"].parameters())
+    again.set_adapter("inactive")
     assert all(layer.scaling.requires_grad for layer in again.lora_layers.values())
 
 
@@ -103,7 +103,7 @@ def test_mixing_weights_are_never_saved(tmp_path):
     assert torch.equal(LoRAModel.from_pretrained(base(), tmp_path)(tokens()), alone)
 
 
-def test_a_further_adapter_is_loaded_asleep(tmp_path):
+def test_a_further_adapter_is_loaded_inactive(tmp_path):
     model = adapted("plain")
     model.save_adapter(tmp_path)
     other = awake(LoRAModel(base(), rank=2), seed=9).eval()
