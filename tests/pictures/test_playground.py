@@ -465,7 +465,7 @@ def train(play, **settings):
     return asyncio.run(play.train(**settings))
 
 
-def awake(play):
+def enabled(play):
     return [name.strip("_") for name in BUTTONS if not getattr(play, name).disabled]
 
 
@@ -494,7 +494,7 @@ def test_the_first_picture_shows_the_material_and_that_there_is_no_run():
         "No run yet. Next: LoRA on Zulu names · all layers · r = 4 · α = 4, α/r = 1 · learning rate 0.01 · 200 steps · "
         "seed 0. 20,736 of 363,456 numbers would train."
     )
-    assert awake(play) == ["train"] and rows(play) == []
+    assert enabled(play) == ["train"] and rows(play) == []
     assert [half.title.get_text() for half in play.view.samples._halves][1] == "after: no run yet"
 
 
@@ -527,10 +527,10 @@ def test_the_bar_follows_the_controls_with_the_counts_of_the_library():
         assert f"{trainable:,} train" in play.view.bar._beside.get_text()
 
 
-def test_full_fine_tuning_puts_loras_controls_to_sleep():
+def test_full_fine_tuning_disables_loras_controls():
     controls = Playground(method="full").controls
-    asleep = [name for name, widget in controls.items() if widget.disabled]
-    assert asleep == ["rank", "alpha", "scaling", "targets"]
+    disabled = [name for name, widget in controls.items() if widget.disabled]
+    assert disabled == ["rank", "alpha", "scaling", "targets"]
     controls["method"].value = "LoRA"
     assert not any(widget.disabled for widget in controls.values())
 
@@ -608,16 +608,16 @@ def test_stop_ends_the_run_after_its_step_and_keeps_it(eager, monkeypatch):
 
 def test_buttons_that_would_do_nothing_are_grey(eager, monkeypatch):
     states = []
-    at_step(3, lambda play: states.append(awake(play)), monkeypatch)
+    at_step(3, lambda play: states.append(enabled(play)), monkeypatch)
     play = Playground(steps=5)
     for expected in (["stop"], ["stop", "remove", "clear"]):
         train(play)
-        assert states.pop() == expected and awake(play) == ["train", "remove", "clear"]
+        assert states.pop() == expected and enabled(play) == ["train", "remove", "clear"]
     play._stop.click()
     train(play)
     assert play.runs[-1].history.stopped is None  # a Stop without a run is forgotten
     play.clear()
-    assert awake(play) == ["train"]
+    assert enabled(play) == ["train"]
 
 
 def press(play):
@@ -724,7 +724,7 @@ def test_what_a_run_of_the_button_raises_is_shown_and_the_next_one_works(where, 
         patch.setattr(Run, where, fail)
         asyncio.run(pressed_and_waited_for(play))
         assert "This run failed" in words(play._foot) and "by &lt;hand&gt;" in play._foot.value
-        assert play.runs == [] and play.running is None and "train" in awake(play)
+        assert play.runs == [] and play.running is None and "train" in enabled(play)
     press(play)
     assert len(play.runs) == 1 and play.failure is None
 
