@@ -119,8 +119,8 @@ class TextBase:
         rows, token = self.model.get_input_embeddings().weight.shape[0], max(ids)
         if token >= rows:
             raise ValueError(
-                f"the tokenizer's token {self.tokenizer.convert_ids_to_tokens(token)!r} has the number {token}, and the "
-                f"model's embedding has {rows} rows. Use the model's own tokenizer."
+                f"the tokenizer's token {self.tokenizer.convert_ids_to_tokens(token)!r} has the number {token}, and "
+                f"the model's embedding has {rows} rows. Use the model's own tokenizer."
             )
 
 

@@ -147,7 +147,10 @@ def pad(encoded, pad_id, side="right"):
 
 def padding(tokenizer):
     """Return the id of the token that fills up a batch: the tokenizer's pad token, or else its end mark."""
-    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    for found in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if found is not None:
+            return found
+    raise ValueError("the tokenizer has neither a pad token nor an end-of-text token. Set eos_token.")
 
 
 class ChatBatches:
