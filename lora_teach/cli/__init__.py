@@ -54,11 +54,11 @@ def open_course(options):
     """Open the first notebook in JupyterLab."""
     if not FIRST.is_file():
         raise BadInput(f"{FIRST} is missing: run this in a clone of the repository, installed by pip install -e .")
-    done = subprocess.run([sys.executable, "-m", "jupyterlab", str(FIRST), *options.more], check=False)
-    if done.returncode:
-        raise BadInput(
-            f"JupyterLab ended with status {done.returncode}. Is it installed? pip install -r requirements.txt"
-        )
+    try:
+        subprocess.run([sys.executable, "-m", "jupyterlab", str(FIRST), *options.more], check=True)
+    except subprocess.CalledProcessError as error:
+        cure = "If it is not installed: pip install -r requirements.txt"
+        raise BadInput(f"JupyterLab ended with status {error.returncode}. {cure}") from None
 
 
 def train(options):

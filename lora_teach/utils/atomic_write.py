@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import os
+import re
 import uuid
 from pathlib import Path
 
@@ -8,12 +9,35 @@ from pathlib import Path
 def replace_file(place, write):
     """Let ``write(path)`` write a file beside ``place``, then move it there in one go.
 
-    A reader meets the old file or the new one, whole, also after a crash or on a full disk.
+    A reader meets the old file or the new one, whole, also after a crash or on a full disk. What a killed process has
+    left beside ``place`` is cleared away.
     """
     place = Path(place)
-    beside = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
+    _clear(place)
+    beside = place.with_name(f".{place.name}-{os.getpid()}-{uuid.uuid4().hex}")
     try:
         write(beside)
         os.replace(beside, place)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _clear(place):
+    """Delete the files beside ``place`` that a process which is no more was writing."""
+    for left in place.parent.glob(f".{place.name}-*"):
+        found = re.fullmatch(rf"\.{re.escape(place.name)}-(\d+)-[0-9a-f]{{32}}", left.name)
+        if found and not _runs(int(found[1])):
+            left.unlink(missing_ok=True)
+
+
+def _runs(process):
+    """Tell whether there is a process of this number; on Windows, where asking could end it, the answer is yes."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
