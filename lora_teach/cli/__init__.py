@@ -160,12 +160,12 @@ def _save(model, folder):
 
 @contextmanager
 def _about(option, value):
-    """Within the block an error says which option it is about, if it does not name what was given."""
+    """Within the block an error says which option it is about, and what was given."""
     try:
         yield
     except Exception as error:
         said = _in_words(error)
-        raise BadInput(f"{option}: {said}" if str(value) in said else f"{option} {value}: {said}") from error
+        raise BadInput(f"{option}: {said}" if said.startswith(str(value)) else f"{option} {value}: {said}") from error
 
 
 def _in_words(error):

@@ -86,12 +86,9 @@ def _ids(messages, tokenizer, add_generation_prompt=False):
 
 def _start(tokenizer):
     """Return the ids of the marks, such as ``<s>``, that the tokenizer puts before every text."""
-    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
-    marked = tokenizer("a")["input_ids"]
-    for start in range(len(marked) if plain else 0):
-        if marked[start : start + len(plain)] == plain:
-            return marked[:start]
-    return []
+    marked = tokenizer("a", return_special_tokens_mask=True)
+    added = marked["special_tokens_mask"]
+    return marked["input_ids"][: added.index(0)] if 0 in added else []
 
 
 def marks_of(tokenizer):
