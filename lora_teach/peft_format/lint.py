@@ -61,6 +61,8 @@ def lint(folder):
     if read is not None:
         tensors, metadata = read
         found += _keys(tensors, metadata)
+        if not tensors:
+            found.append(Departure(f"{WEIGHTS_FILE} holds no tensor.", "Save the adapter again."))
         if config is not None:
             found += _together(config, tensors, metadata, raw.get("bias", "none"))
     return found

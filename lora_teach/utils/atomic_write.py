@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import uuid
+from glob import escape
 from pathlib import Path
 
 
@@ -14,20 +16,22 @@ def replace_file(place, write):
     """
     place = Path(place)
     _clear(place)
-    beside = place.with_name(f".{place.name}-{os.getpid()}-{uuid.uuid4().hex}")
+    # A folder, since some libraries write a temporary file of their own beside the one that they are given.
+    scratch = place.with_name(f".{place.name}-{os.getpid()}-{uuid.uuid4().hex}")
     try:
-        write(beside)
-        os.replace(beside, place)
+        scratch.mkdir()
+        write(scratch / place.name)
+        os.replace(scratch / place.name, place)
     finally:
-        beside.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _clear(place):
-    """Delete the files beside ``place`` that a process which is no more was writing."""
-    for left in place.parent.glob(f".{place.name}-*"):
+    """Delete what a process that is no more was writing beside ``place``."""
+    for left in place.parent.glob(f".{escape(place.name)}-*-*"):
         found = re.fullmatch(rf"\.{re.escape(place.name)}-(\d+)-[0-9a-f]{{32}}", left.name)
         if found and not _runs(int(found[1])):
-            left.unlink(missing_ok=True)
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _runs(process):

@@ -55,7 +55,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: next(iter(settings)))
 def test_no_setting_of_the_model_acts(settings):
-    # https://github.com/huggingface/transformers/issues/29080 tells what such a file on the hub does
+    # https://github.com/huggingface/course/issues/988, https://github.com/huggingface/transformers/issues/29080
     base = text_base()
     expected = by_hand(base)
     for name, value in settings.items():
@@ -76,6 +76,7 @@ def test_each_of_the_model_s_end_marks_ends_an_answer(ends):
 
 @pytest.mark.parametrize("stops", [["green"], "blue", ["sky ?", "red"], ["nowhere"]], ids=str)
 def test_its_stop_strings_end_an_answer_too(stops):
+    # https://github.com/huggingface/transformers/issues/31435
     base = text_base()
     whole = by_hand(base)
     base.model.generation_config.stop_strings = stops
@@ -87,7 +88,7 @@ def test_its_stop_strings_end_an_answer_too(stops):
 def test_a_prompt_beyond_the_model_s_positions_is_told():
     base = text_base(max_position_embeddings=16)
     answers(base, max_new_tokens=4)
-    with pytest.raises(ValueError, match="example 2: its 9 tokens and 8 new ones are more than the 16 positions"):
+    with pytest.raises(ValueError, match="PROMPT: its 9 tokens and 8 new ones are more than the 16 positions"):
         answers(base, max_new_tokens=8)
     long = [{"role": "user", "content": "is " * 20}, {"role": "assistant", "content": "red"}]
     with pytest.raises(ValueError, match="example 1 has 25 tokens, more than 16"):
@@ -98,7 +99,7 @@ def test_a_prompt_beyond_the_model_s_positions_is_told():
 
 @pytest.mark.parametrize("token", ["pad_token", "eos_token"])
 def test_a_token_beyond_the_embedding_is_told(token):
-    # https://github.com/huggingface/transformers/issues/22312 is what such a pad token leads to
+    # https://github.com/meta-llama/llama-cookbook/issues/189
     base = text_base()
     base.tokenizer.add_special_tokens({token: "<new>"})
     talk = [{"role": "user", "content": "is"}, {"role": "assistant", "content": "red"}]
