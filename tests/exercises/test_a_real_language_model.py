@@ -54,10 +54,10 @@ def test_labels_pass():
         pytest.param(
             lambda i, p, e: [max(one, 0) for one in labels(i, p, e)], "what doesn't count is -100", id="zeros"
         ),
-        pytest.param(to_the_prompts_end, "first end mark is the prompt's", id="first end mark"),
+        pytest.param(to_the_prompts_end, "from the row's beginning", id="first end mark"),
         pytest.param(lambda i, p, e: labels(i, p, e)[:-1], "one for each token", id="too short"),
-        pytest.param(lambda i, p, e: 3, "return a list", id="no list"),
-        pytest.param(sliced_at_the_prompts_end, "first end mark is the prompt's", id="first end mark, sliced"),
+        pytest.param(lambda i, p, e: 3, "Return a list", id="no list"),
+        pytest.param(sliced_at_the_prompts_end, "from the row's beginning", id="first end mark, sliced"),
         pytest.param(lambda i, p, e: [one != -100 for one in labels(i, p, e)], "Yes or no", id="yes or no"),
         pytest.param(lambda i, p, e: i[:p] + [-100] * (len(i) - p), "wrong way round", id="the wrong way round"),
     ],

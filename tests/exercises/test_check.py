@@ -4,7 +4,9 @@ import pickle
 from pathlib import Path
 
 import lora_teach.exercises as exercises
-from lora_teach.exercises.check import TODO, Result, check, compare, describe, expect
+from lora_teach.exercises.check import Result, attempt, cases, check, compare, expect
+from lora_teach.exercises.compare import describe
+from lora_teach.exercises.todo import TODO
 
 import numpy as np
 import pytest
@@ -13,8 +15,8 @@ import torch
 
 @check
 def check_double(double):
-    compare(double(3), 6, "double(3)", [(9, "That is the square."), (5, "That adds two.")])
-    compare(double(torch.ones(2, 3)), 2 * torch.ones(2, 3), "double(ones)")
+    for x in cases([3, torch.ones(2, 3)]):
+        compare(attempt(double, x=x), 2 * x, [(9, "That is the square."), (5, "That adds two.")])
     return "doubled"
 
 
@@ -63,7 +65,10 @@ def test_todo_is_one_object():
 
 def test_known_mistake_is_named(capsys):
     assert check_double(lambda x: x * x).status == "NOT YET"
-    assert capsys.readouterr().out == "NOT YET: double(3)\n  came:     9\n  expected: 6\n  That is the square.\n"
+    assert capsys.readouterr().out == (
+        "NOT YET: case 1 of 2: double(x=3)\n  came:     9\n  expected: 6\n  That is the square.\n"
+        "  again:    double(*check_double.last_input)\n"
+    )
 
 
 def test_missing_return_is_named():
@@ -78,8 +83,8 @@ def test_learners_exception_is_named_with_its_line():
 
     result = check_double(double)
     assert result.status == "NOT YET"
-    first, second = result.message.splitlines()
-    assert first == "the code raised ZeroDivisionError: division by zero"
+    _, first, second, _ = result.message.splitlines()
+    assert first == "  the code raised ZeroDivisionError: division by zero"
     assert second.startswith("  in line ") and second.endswith("in double: return y / 0")
     assert "/" not in second.replace("y / 0", "")  # no path
 
@@ -115,7 +120,7 @@ def test_ctrl_c_still_works():
 
 def said(got, expected, **options):
     """What a check says that compares these two; "" if it passes."""
-    result = check(lambda: compare(got, expected, "the input", **options))()
+    result = check(lambda: compare(got, expected, what="the input", **options))()
     return "" if result.passed else result.message
 
 
@@ -134,7 +139,7 @@ SQUARE = torch.arange(6.0).reshape(2, 3)
         (SQUARE.clone().requires_grad_(), SQUARE),
         (SQUARE + 1e-7, SQUARE),
         ("abc", "abc"),
-        ([1, 2.0000001], (1.0, 2)),
+        ([1, 2.0000001], (1.0, 2.0)),
         ({"a": 1}, {"a": 1}),
         (None, None),
     ],

@@ -97,7 +97,7 @@ def test_the_smallest_rank_passes(right):
         (lambda m, share: int(((1 - cumulative(m)).sqrt() >= share).sum()) + 1, "the root of the squared error"),
         (lambda m, share: int((torch.linalg.svdvals(m) >= share * torch.linalg.svdvals(m)[0]).sum()), "a share of the"),
         (lambda m, share: min(m.shape) - solution(m, share), "left out, not of those that are kept"),
-        (lambda m, share: 11 if share == 0.05 else 1, "smallest_rank(steps, 0.2)"),  # the photo's answer by heart
+        (lambda m, share: 11 if share == 0.05 else 1, "case 3 of 8"),  # the photo's answer by heart
         (lambda m, share: None, "is a return missing?"),
         (lambda m, share: torch.linalg.svdvals(m.view(96, 96)) and 3, "the code raised"),
     ],

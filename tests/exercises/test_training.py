@@ -98,11 +98,11 @@ def the_greatest_allowed(model, new, old, limit):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (retrained, "no training is needed"),
-        (the_greatest_allowed, "compare losses on `new`"),
+        (retrained, "its parameters should stay"),
+        (the_greatest_allowed, "compare the losses on `new`"),
         (lambda model, new, old, limit: 0, "forgets nothing, and has learned nothing"),
         (lambda model, new, old, limit: 0.1, "a greater strength would be too"),
-        (lambda model, new, old, limit: 1.0, "English is above the limit"),
+        (lambda model, new, old, limit: 1.0, "There `old` is above the limit"),
         (loss_in_place_of_strength, "return the strength"),
         (lambda model, new, old, limit: None, "expected: a strength"),
         (lambda model, new, old, limit: float("nan"), "expected: a strength"),
