@@ -86,7 +86,7 @@ def hints(got, expected, rtol, atol):
         yield "That has not been computed yet: return a value, without yield, async or a bracket that is not a list's."
     elif isinstance(got, bool) and not isinstance(expected, bool):
         yield "That is yes or no, and a number was expected."
-    elif a is None or b is None:
+    elif a is None or b is None or (isinstance(got, (list, tuple)) and isinstance(expected, Number)):
         if type(got) is not type(expected):
             yield f"That is of type {type(got).__name__}; expected was {type(expected).__name__}."
     elif a.is_complex() or not torch.isfinite(a.double()).all():

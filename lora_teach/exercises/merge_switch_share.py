@@ -24,7 +24,7 @@ def check_mix(mix):
     """Check ``mix(layers, weights)``: the A and B of one adapter whose product is the weighted sum of the layers'."""
     draw = Draw()
     for ranks, weights in cases(
-        [((2, 2), [0.25, 0.75]), ((2, 1), [0.25, 0.75]), ((3,), [0.4]), ((1, 3, 2), [0.5, -1.2, 0.9])]
+        [((2, 2), [0.25, 0.75]), ((2, 1), [0.25, 0.75]), ((1, 3, 2), [0.5, -1.2, 0.9]), ((3,), [0.4])]
     ):
         layers = [draw.layer(6, 5, rank, scaling) for rank, scaling in zip(ranks, (1.5, 1, 0.5), strict=False)]
         A, B = _pair(attempt(mix, layers=layers, weights=weights), sum(ranks), len(ranks))

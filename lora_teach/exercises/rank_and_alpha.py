@@ -101,7 +101,7 @@ def _check_step(layer, values, x, grad_output, where):
     with torch.no_grad():
         for parameter, value in zip(parameters.values(), values, strict=True):
             parameter.copy_(torch.as_tensor(value))
-    A, B, scaling = (parameter.detach().clone().requires_grad_() for parameter in parameters.values())
+    A, B, scaling = (parameter.detach().float().clone().requires_grad_() for parameter in parameters.values())
     update = x @ A @ B  # (…, out_features)
     right = scaling * update
     mistakes = [
@@ -111,12 +111,14 @@ def _check_step(layer, values, x, grad_output, where):
         (update / scaling, "Divided by the scaling: the update is multiplied by it."),
     ]
     layer.zero_grad(set_to_none=True)
-    got = run(layer, x)
+    own = x.clone()
+    got = run(layer, own)
+    expect(torch.equal(own, x), "forward changed its input in place: compute with it, and leave it as it is.")
     compare(got, right, mistakes, what=f"layer(x) with x {tuple(x.shape)}, {where} and scaling {scaling.item():g}")
     right.backward(grad_output)
     cut_off = "gets no gradient: .item(), .data, .detach(), float() or no_grad in forward cuts it off."
     expect(isinstance(got, torch.Tensor) and got.requires_grad, f"the output {cut_off}")
-    run(got.backward, grad_output)
+    run((got * grad_output).sum().backward)
     for (name, parameter), value in zip(parameters.items(), (A, B, scaling), strict=True):
         expect(parameter.grad is not None, f"{name} {cut_off}")
         compare(parameter.grad, value.grad, what=f"the gradient of {name}, with {where}", rtol=1e-4, atol=1e-5)

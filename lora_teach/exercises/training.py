@@ -71,7 +71,7 @@ def check_gradient_of_A(gradient_of_A):
 def check_best_strength(best_strength):
     """Check ``best_strength(model, new, old, limit)``: of the strengths within the limit, the best on ``new``."""
     model = load_language_adapter(load_name_gpt(), "Zulu", "default")
-    zulu, english = names.load("Zulu").validation[:30], names.load("English").validation[:50]
+    zulu, english = names.load("Zulu").validation[:20], names.load("English").validation[:30]
     losses = strength_path(model, STRENGTHS, zulu, english)
     turned = [(old, new) for new, old in losses]
     given = [(zulu, english, losses, round(0.02 + losses[at][1], 2)) for at in (6, 3, 8)]
