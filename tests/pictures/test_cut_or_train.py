@@ -46,7 +46,7 @@ def test_a_guess_is_a_number_a_dict_or_a_list(guess, meant):
 
 @pytest.mark.parametrize(
     ("guess", "error", "words"),
-    [([2.0], ValueError, "Give 3"), ("2.0", TypeError, "no guess"), ({1: "two"}, TypeError, "no guess")],
+    [([2.0], ValueError, "Give 3"), ("2.0", TypeError, "is not a number"), ({1: "two"}, TypeError, "is not a number")],
 )
 def test_another_guess_is_refused_with_a_cure(guess, error, words):
     with pytest.raises(error, match=words):

@@ -39,7 +39,7 @@ class Morph(View):
     """
 
     def __init__(self, guess=None, languages=tuple(LANGUAGES), curves=True):
-        self.guess, self.languages = check_guess(guess, 0, 3, "a strength"), list(languages)
+        self.guess, self.languages = _checked(guess), list(languages)
         self.start = "Zulu" if "Zulu" in self.languages else self.languages[0]
         self.sliders = {"language": (self.languages, self.start), "strength": (0.0, 3.0, 1.0, 0.05)}
         model = load_name_gpt()
@@ -147,7 +147,7 @@ class Curves:
     """
 
     def __init__(self, axes, guess=None):
-        self.axes, self.guess = axes, guess
+        self.axes, self.guess = axes, _checked(guess)
         axes.set(xlabel="strength of the adapter", ylabel="surprise, nats a letter", xlim=(0, 3))
         axes.set_xticks(np.arange(0, 3.1, 0.5), [f"×{tick:g}" for tick in np.arange(0, 3.1, 0.5)])
         self._lines = [
@@ -187,6 +187,10 @@ class Curves:
             dot.set_data(strengths, [self.at(strength)[index] for strength in strengths])
 
 
+def _checked(guess):
+    return check_guess(guess, 0, 3, "a strength")
+
+
 @styled
 def draw_columns(
     columns,
@@ -204,6 +208,7 @@ def draw_columns(
         strengths: Of the columns; a dot on each line stands there.
         guess: See `Curves`.
     """
+    guess = _checked(guess)
     rows = max(map(len, columns.values()))
     made = figure(10, 5.6 if curves else 2.9)
     made.get_layout_engine().set(w_pad=0.12)  # inches: the names stand where the sentence under them begins
