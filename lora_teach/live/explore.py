@@ -130,7 +130,7 @@ class Explorer(ipywidgets.VBox):
         try:
             for name, value in values.items():
                 self.controls[name].value = value
-                if self.controls[name].value != value:  # ipywidgets clamps silently
+                if value is None or self.controls[name].value != value:  # ipywidgets clamps, or chooses nothing
                     raise ValueError(f"{name}={value!r} is not a place on its slider: {self._limits[name]}.")
         except Exception:
             for name, value in before.items():

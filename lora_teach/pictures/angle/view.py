@@ -67,7 +67,7 @@ class Angle(View):
 
     @styled
     def __init__(self, guess=None, seed=0):
-        self.guess, self.seed = check_guess(guess, 0, 100, "a percentage"), seed
+        self.guess, self.seed = _checked(guess), seed
         self.base = load_digit_net()
         self.task, self.run = lru_cache(maxsize=None)(self._task), lru_cache(maxsize=None)(self._run)
         self.place, self.earlier = None, []  # where it stands, and where it stood before, the newest first
@@ -173,6 +173,10 @@ class Angle(View):
         return show(made, _lesson(tasks, settings))
 
 
+def _checked(guess):
+    return check_guess(guess, 0, 100, "a percentage")
+
+
 @styled
 def draw_tasks(tasks, ranks, guess=None, block=1):
     """Draw small multiples, a column for each task; return the figure. Losses are means of ``block`` steps.
@@ -181,6 +185,7 @@ def draw_tasks(tasks, ranks, guess=None, block=1):
     contender (a rank, or None for full fine-tuning) the loss over its longest run, and the share of test digits that
     are read after each of its runs, the longest last. ``guess`` is about the first rank at the first task, in %.
     """
+    guess = _checked(guess)
     made = figure(12, 5.6)
     grid = panels(made, rows=3, columns=len(tasks), height_ratios=[0.36, 1.25, 1.1], squeeze=False)
     contenders = [*ranks, None]

@@ -4,14 +4,13 @@ What is drawn lies in ``data/cut_or_train.json``; ``data/make_cut_or_train.py`` 
 """
 
 from collections.abc import Mapping
-from numbers import Real
 
 from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
 from lora_teach.plots.die import aloud, die_axis
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, log2_axis, make_room, panels, styled
-from lora_teach.utils.validation import check_guess
+from lora_teach.utils.validation import check_guess, check_guesses
 
 import numpy as np
 
@@ -116,20 +115,13 @@ class CutOrTrain(View):
 
 def guesses(guess, ranks):
     """Return a guess (None, a loss for the first rank, ``{rank: loss}``, or one loss a rank) as ``{rank: loss}``."""
-    if guess is None:
-        return {}
-    if isinstance(guess, Real):
-        guess = {ranks[0]: guess}
-    elif isinstance(guess, (list, tuple)):
-        if len(guess) != len(ranks):
-            raise ValueError(f"guess has {len(guess)} losses. Give {len(ranks)}, one for each of the ranks {ranks}.")
-        guess = dict(zip(ranks, guess, strict=True))
-    if not isinstance(guess, Mapping):
-        raise TypeError(f"guess={guess!r} is no guess. Use a loss for rank 1, {{1: 2.5, 8: 2.2}}, or one loss a rank.")
-    for rank, loss in guess.items():
-        if (
-            check_guess(rank, ranks[0], ranks[-1], "a rank") is None
-            or check_guess(loss, 0, 10, "a loss in nats") is None
-        ):
-            raise TypeError(f"guess={guess!r} lacks a rank or a loss. Leave out the ranks that you have no guess for.")
-    return dict(sorted(guess.items()))
+    if isinstance(guess, Mapping):
+        pairs = [
+            (check_guess(rank, ranks[0], ranks[-1], "a rank"), check_guess(loss, 0, 10, "a loss in nats"))
+            for rank, loss in guess.items()
+        ]
+        return dict(sorted(pair for pair in pairs if None not in pair))
+    if isinstance(guess, (list, tuple)):
+        return dict(zip(ranks, check_guesses(guess, len(ranks), 0, 10, "a loss in nats"), strict=True))
+    loss = check_guess(guess, 0, 10, "a loss in nats")
+    return {} if loss is None else {ranks[0]: loss}
