@@ -1,4 +1,4 @@
-"""What a training step holds in memory, measured: nothing here knows how `memory` predicts it."""
+"""What a training step holds in memory, measured on a real step."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -200,7 +200,8 @@ def checkpointed(model, reentrant=False):
     """Within the block every block of ``model`` keeps its input only, and is computed again in the backward.
 
     The blocks are the longest ``nn.ModuleList``. Both forms of ``torch.utils.checkpoint`` keep the same tensors; the
-    hooks of `Saved` see them in the ``reentrant`` one only. That one gives an input a gradient that needs none.
+    hooks of `Saved` see them in the ``reentrant`` one only. That one gives an input a gradient that needs none, where
+    anything in the block trains.
     """
     blocks = blocks_of(model)
     if not blocks:
@@ -226,6 +227,10 @@ def checkpointed(model, reentrant=False):
 def _recomputed(forward, reentrant):
     def once_more(x, *args, **kwargs):
         if reentrant and not x.requires_grad:
+            with saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):  # not counted
+                output = forward(x, *args, **kwargs)
+            if not any(one.requires_grad for one in (output if isinstance(output, tuple) else (output,))):
+                return output  # nothing here or before trains, so nothing is kept
             x = x.detach().requires_grad_()
         return checkpoint(lambda *inputs: forward(*inputs, **kwargs), x, *args, use_reentrant=reentrant)
 
