@@ -8,7 +8,7 @@ from lora_teach.overlay.base import Found, check_base, forget_compiled, keep_den
 from lora_teach.overlay.counting import count_numbers, report
 from lora_teach.overlay.inspection import check_in_place
 from lora_teach.overlay.merging import check_replaceable, merge_weights, restore_weights, updates_of
-from lora_teach.overlay.names import submodule
+from lora_teach.overlay.names import submodule, unwrapped
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.saved import follow_mode, in_the_modules_dtype
 from lora_teach.peft_format import save_load
@@ -35,7 +35,7 @@ class Hook:
             if inner.training != module.training:
                 inner.train(module.training)  # dropout follows the adapted module
         if copy is not None:
-            follow_mode(copy, module, self.model.base_model)
+            follow_mode(copy, module, self.model.training)
             return in_the_modules_dtype(copy, module)(*args, **kwargs)
         for weight, layer in updates:
             x = args[0] if args else next(iter(kwargs.values()))  # (..., in_features)
@@ -329,7 +329,7 @@ class LoRAModel(nn.Module):
                 raise
             if self._found is not None and not self.is_merged:
                 refuse_writing_the_base(self.base_model, name)
-            return getattr(self.base_model, name)
+            return getattr(unwrapped(self.base_model), name)
 
     def __getstate__(self):
         return {**self.__dict__, "_disabled": 0}  # a copy made inside disabled() is in no such block

@@ -18,9 +18,9 @@ def trainable_copy(module):
     return copy._apply(wide)
 
 
-def follow_mode(copy, module, base):
-    """Put ``copy`` into the mode of ``module``; of a normalisation, which is held in evaluation, into the base's."""
-    mode = base.training if isinstance(module, _NormBase) else module.training
+def follow_mode(copy, module, training):
+    """Put ``copy`` into the mode of ``module``; a normalisation's, which is held in evaluation, into ``training``."""
+    mode = training if isinstance(module, _NormBase) else module.training
     if copy.training != mode:
         copy.train(mode)
 

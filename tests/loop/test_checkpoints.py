@@ -167,7 +167,9 @@ def test_a_whole_file_with_other_contents_is_refused_before_anything_is_written(
 @pytest.mark.parametrize("kind", ["a file in the way", "a folder in place of the file", "below a file"])
 def test_a_checkpoint_that_can_not_be_written_is_found_before_the_first_step(tmp_path, run, kind):
     (tmp_path / "file").write_text("mine")
-    folder = {"a file in the way": tmp_path / "file", "below a file": tmp_path / "file" / "x"}.get(kind, tmp_path / "kept")
+    folder = {"a file in the way": tmp_path / "file", "below a file": tmp_path / "file" / "x"}.get(
+        kind, tmp_path / "kept"
+    )
     if kind.startswith("a folder"):
         (folder / "checkpoint.pt").mkdir(parents=True)
     with pytest.raises(OSError, match="can't be written.*Use another"):

@@ -19,8 +19,12 @@ def data(seed=0, size=4, count=3):
     return [(numbers(size, 6, seed=seed + n), numbers(size, 4, seed=50 + seed + n)) for n in range(count)]
 
 
-def run(folder, make=mlp, batches=None, wrap=True, base=None, optimizer=None, stop=None, loss_fn=mse, change=None, **options):
-    config = {"rank": 2} | {key: options.pop(key) for key in ("alpha", "dropout", "target_modules", "rank") if key in options}
+def run(
+    folder, make=mlp, batches=None, wrap=True, base=None, optimizer=None, stop=None, loss_fn=mse, change=None, **options
+):
+    config = {"rank": 2} | {
+        key: options.pop(key) for key in ("alpha", "dropout", "target_modules", "rank") if key in options
+    }
     torch.manual_seed(0)
     model = LoRAModel(base or make(), **config) if wrap else make()
     if change:
@@ -54,7 +58,7 @@ OTHERS = {
     "alpha": ({"alpha": 64}, "scaling of 0=1.0, and this one has scaling of 0=32.0"),
     "dropout": ({"dropout": 0.1}, "dropout of 0=0.0, and this one has dropout of 0=0.1"),
     "base": ({"base": mlp(seed=5)}, "base='"),
-    "targets": ({"target_modules": ["0"]}, "scaling of 2=1.0, and this one has scaling of 2=None"),
+    "targets": ({"target_modules": ["0"]}, "the layer at 2='LoRALayer', and this one has the layer at 2=None"),
     "rank": ({"rank": 3}, r"\[6, 2\]"),
     "optimiser": ({"optimizer": sgd()}, "lr of the optimiser's group 0=None.*=0.1|optimizer=None"),
     "clipping": ({"max_grad_norm": 1.0}, "max_grad_norm=None, and this one has max_grad_norm=1.0"),
@@ -62,7 +66,10 @@ OTHERS = {
     "loss": ({"loss_fn": nn.functional.l1_loss}, "loss_fn='mse_loss', and this one has loss_fn='l1_loss'"),
     "mixture": ({"change": lambda model: model.set_adapter({"default": 0.5})}, "weight of adapter default=1.0"),
     "a layer": ({"change": lambda model: setattr(model.lora_layers["0"], "dropout", 0.5)}, "dropout of 0=0.0"),
-    "frozen A": ({"change": lambda m: m.lora_layers["0"].lora_A.requires_grad_(False)}, "parameter adapters.default.0.lora_A"),
+    "frozen A": (
+        {"change": lambda m: m.lora_layers["0"].lora_A.requires_grad_(False)},
+        "parameter adapters.default.0.lora_A",
+    ),
     "the base's dropout": ({"make": larger_dropout, "target_modules": ["0"]}, "this one has"),
     "a plain module": ({"wrap": False}, "this one has"),
 }
@@ -78,7 +85,8 @@ def test_another_run_is_refused_with_what_differs(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("was", "now"), [({}, {"lr": 0.2}), ({}, {"momentum": 0.9}), ({"nesterov": True, "momentum": 0.9}, {"momentum": 0.9})]
+    ("was", "now"),
+    [({}, {"lr": 0.2}), ({}, {"momentum": 0.9}), ({"nesterov": True, "momentum": 0.9}, {"momentum": 0.9})],
 )
 def test_an_optimiser_of_ones_own_counts_with_its_settings(tmp_path, was, now):
     run(tmp_path, stop=4, optimizer=sgd(**was))
@@ -133,9 +141,11 @@ def test_a_plain_module_is_resumed_whatever_it_started_from(tmp_path):
     assert same_bits(bits(first), bits(again))
 
 
-VALUES = [None, True, 1, 1.0, "1", b"1", [1], [[1]], {"1": 1}, {"1": 2}, torch.ones(1), torch.ones(1, dtype=torch.int32),
-          torch.ones(1, 1), np.ones(1), np.ones(1, dtype=np.float32), [], {}, math.nan, torch.tensor([math.nan]),
-          torch.ones(0), torch.ones(2).to_sparse(), OnTheFly(), print, nn.Linear]  # fmt: skip
+VALUES = [
+    *(None, True, 1, 1.0, "1", b"1", [1], [[1]], {"1": 1}, {"1": 2}, [], {}, math.nan, OnTheFly(), print, nn.Linear),
+    *(torch.ones(1), torch.ones(1, dtype=torch.int32), torch.ones(1, 1), torch.ones(0), torch.tensor([math.nan])),
+    *(np.ones(1), np.ones(1, dtype=np.float32), torch.ones(2).to_sparse()),
+]
 
 
 def test_digests_tell_values_apart_and_agree_on_the_same():

@@ -1,186 +1,95 @@
-"""What the base carries already, what it writes, and that it comes back as it was."""
+"""What the overlay needs to know about the base, and what it copies from it."""
 
-import copy
-import io
+from lora_teach import LoRAModel
+from lora_teach.model import Hook
+from lora_teach.overlay.base import check_base, plain_copy, stay_dense
+from tests.toy import TinyGPT, bits, mlp, numbers, picture, same_bits, same_picture, tokens
 
-from lora_teach import LoRAModel, NonFiniteLoss, train, training_steps
-from tests.toy import awake, bits, mlp, numbers, same_bits
-
-import peft
 import pytest
 import torch
 from torch import nn
 
-mse = nn.functional.mse_loss
+# Bases on which no overlay can lie.
 
 
-class Writing(nn.Sequential):
-    """A base that can write itself, as transformers', timm's and sentence-transformers' do."""
-
-    def save_pretrained(self, folder):
-        return "written"
-
-    push_to_hub = save_to_hub = save = save_model = save_pretrained
+def test_only_a_module_can_be_a_base():
+    with pytest.raises(TypeError, match="base_model is a str, not a module"):
+        check_base("gpt2")
+    check_base(mlp())
 
 
-WRITING = ["save_pretrained", "push_to_hub", "save_to_hub", "save", "save_model"]
-
-
-@pytest.mark.parametrize("name", WRITING)
-def test_what_writes_the_base_alone_is_refused_unless_the_adapter_is_in_its_weights(name, tmp_path):
-    model = awake(LoRAModel(Writing(nn.Linear(6, 4)), rank=2))
-    with pytest.raises(AttributeError, match=rf"{name}.*without the adapter.*save_adapter.*remove\(merge=True\)"):
-        getattr(model, name)(tmp_path)
-    assert getattr(model.base_model, name)(tmp_path) == "written"
-    with model.merged():
-        assert getattr(model, name)(tmp_path) == "written"
-    model.remove(merge=True)
-    assert getattr(model, name)(tmp_path) == "written"
-
-
-class HandMade(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(6, 4)
-        self.lora_a, self.lora_b = nn.Linear(6, 2, bias=False), nn.Linear(2, 4, bias=False)
-
-
-def by_peft():
-    return peft.get_peft_model(mlp(), peft.LoraConfig(r=2, target_modules=["0"]))
-
-
-CARRYING = {
-    "peft": (by_peft, "of peft.*merge_and_unload"),
-    "inside peft": (lambda: by_peft().base_model.model, "'0' is a Linear of peft"),
-    "injected": (lambda: peft.inject_adapter_in_model(peft.LoraConfig(r=2, target_modules=["0"]), mlp()), "of peft"),
-    "IA3": (lambda: peft.get_peft_model(mlp(), peft.IA3Config(target_modules=["0"], feedforward_modules=["0"])), "peft"),
-    "made by hand": (lambda: nn.Sequential(HandMade()), "'0' is a HandMade"),
-}
-
-
-@pytest.mark.parametrize("kind", CARRYING)
-def test_a_base_that_carries_adapters_already_is_refused(kind):
-    make, words = CARRYING[kind]
-    base = make()
-    before = bits(base)
-    with pytest.raises(ValueError, match=f"carries LoRA layers already.*{words}"):
-        LoRAModel(base)
-    assert same_bits(bits(base), before)
-
-
-def test_once_merged_and_unloaded_it_is_taken():
-    LoRAModel(by_peft().merge_and_unload(), rank=2)
-
-
-class Counting(nn.Module):
-    """Moves its buffers in training: in place, by another tensor, and one that is a cache."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(8))
-        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
-        self.register_buffer("cache", torch.zeros(8), persistent=False)
-
-    def forward(self, x):
-        if self.training:
-            self.mean.lerp_(x.detach().mean(0), 0.5)
-            self.calls = self.calls + 1
-            self.cache = x.detach()[0]
-        return x - self.mean.clone()
-
-
-def with_norm(norm):
-    base = nn.Sequential(nn.Linear(6, 8), norm, nn.ReLU(), nn.Linear(8, 4))
-    return awake(LoRAModel(base, rank=2)), base
-
-
-def spectral():
-    return nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8)))
-
-
-MOVING = {
-    "BatchNorm": lambda: nn.BatchNorm1d(8),
-    "buffers of one's own": Counting,
-    "spectral norm": spectral,
-    "by the average": lambda: nn.BatchNorm1d(8, momentum=None),
-    "within": lambda: nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8)),
-}
-
-
-@pytest.mark.parametrize("kind", MOVING)
-def test_training_moves_no_buffer_of_a_frozen_base(kind):
-    torch.manual_seed(0)
-    base = nn.Sequential(nn.Linear(6, 8), MOVING[kind](), nn.Linear(8, 4)).eval()
-    x, before = numbers(5, 6), bits(base)
-    expected = base(x)
-    model = LoRAModel(base, rank=2)
-    batches = [(10 * numbers(5, 6, seed=n), numbers(5, 4)) for n in range(3)]
-    for step in training_steps(model, batches, mse, lr=0.1, steps=5):
-        if step.index == 3:
-            with model.disabled(), torch.no_grad():
-                assert torch.equal(model.eval()(x), expected)
-    assert same_bits(bits(base), before)
-    with model.disabled():
-        assert torch.equal(model(x), expected)
-    assert torch.equal(model.remove()(x), expected)
-
-
-@pytest.mark.parametrize("kind", MOVING)
-def test_a_batch_of_nan_leaves_every_buffer_finite(kind):
-    torch.manual_seed(0)
-    for wrap in (lambda base: LoRAModel(base, rank=2), lambda base: base):
-        model = wrap(nn.Sequential(nn.Linear(6, 8), MOVING[kind](), nn.Linear(8, 4)))
-        good, bad = (numbers(5, 6), numbers(5, 4)), (numbers(5, 6) * torch.nan, numbers(5, 4))
-        with pytest.raises(NonFiniteLoss, match="the inputs of this batch hold nan"):
-            train(model, [good, good, bad], mse, steps=3, progress=False)
-        assert all(torch.isfinite(value).all() for value in model.state_dict().values())
-
-
-def test_a_loop_of_ones_own_moves_no_running_statistic_and_the_modes_come_back():
-    base = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 4))
-    before = bits(base)
-    model = LoRAModel(base, rank=2)
-    model(numbers(5, 6))
-    model.eval()
-    assert model.train() is model and base[2].training and not base[1].training
-    model(numbers(5, 6))
-    assert same_bits(bits(base), before)
+def test_an_overlay_anywhere_in_a_base_is_seen_and_a_hook_of_the_users_own_is_none():
+    base = mlp()
+    base[2].register_forward_hook(lambda module, args, output: None)
+    check_base(base)
+    model = LoRAModel(base, target_modules=["2"])
+    for whole in (base, base[2], nn.Sequential(nn.Sequential(base))):
+        with pytest.raises(ValueError, match=r"overlay already. Call remove\(\)"):
+            check_base(whole)
+    check_base(base[0])
     model.remove()
-    assert base[1].training
+    check_base(base)
 
 
-def test_a_norm_that_is_trained_whole_keeps_what_it_learnt_and_takes_it_along(tmp_path):
-    def base():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
-
-    model = LoRAModel(base(), rank=2, modules_to_save=["1"])
-    train(model, [(3 + numbers(5, 6), numbers(5, 4))], mse, steps=4, progress=False)
-    assert model.saved_modules["default"]["1"].num_batches_tracked == 4
-    model.save_adapter(tmp_path)
-    again = LoRAModel.from_pretrained(base().eval(), tmp_path)
-    assert torch.equal(again(numbers(2, 6)), model.eval()(numbers(2, 6)))
+def test_parameters_without_a_shape_are_named():
+    base = nn.Sequential(nn.Linear(6, 4), nn.LazyLinear(3))
+    with pytest.raises(ValueError, match=r"without a shape yet \(1.weight\). Call it once"):
+        check_base(base)
+    base(numbers(2, 6))
+    check_base(base)
 
 
-def by_torch_save(model):
-    file = io.BytesIO()
-    torch.save(model, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
+# Copies.
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, by_torch_save])
-def test_a_copy_made_inside_a_block_is_in_no_block(duplicate):
-    model, x = awake(LoRAModel(mlp(), rank=2)), numbers(3, 6)
-    expected = model(x)
-    with model.disabled():
-        one = duplicate(model)
-        within = duplicate(nn.ModuleList([model]))[0]
-    with model.merged():
-        merged = duplicate(model)
-    for found in (one, within):
-        assert not found.is_disabled and torch.equal(found(x), expected)
-        found.set_adapter(None)
-    assert merged.is_merged and torch.allclose(merged(x), expected, atol=1e-6)
-    merged.unmerge()
-    assert torch.equal(merged(x), expected)
+def test_a_plain_copy_has_the_same_bits_and_no_hook_of_an_overlay():
+    base, seen = TinyGPT(), []
+    own = base.blocks[1].q_proj.register_forward_hook(lambda module, args, output: seen.append(module))
+    model = LoRAModel(base)
+    before = picture(model)
+    copy = plain_copy(base.blocks[1])
+    assert same_picture(before, picture(model))
+    assert same_bits(bits(copy), bits(base.blocks[1]))
+    assert not {p.data_ptr() for p in copy.parameters()} & {p.data_ptr() for p in model.parameters()}
+    assert list(copy.q_proj._forward_hooks) == [own.id]  # the user's own goes along
+    assert not copy.v_proj._forward_hooks and not copy.v_proj._forward_hooks_with_kwargs
+    assert any(isinstance(hook, Hook) for hook in base.blocks[1].v_proj._forward_hooks.values())
+    copy(numbers(2, 8))
+    assert seen == [copy.q_proj]
+    model.eval()(tokens())
+    assert seen == [copy.q_proj, base.blocks[1].q_proj]
+
+
+def test_every_floating_point_parameter_of_a_copy_trains_and_no_other_can():
+    module = mlp().requires_grad_(False)
+    module.table = nn.Parameter(torch.arange(3), requires_grad=False)
+    flags = {name: p.requires_grad for name, p in plain_copy(module).named_parameters()}
+    assert flags == {"table": False, "0.weight": True, "0.bias": True, "2.weight": True, "2.bias": True}
+    assert not any(p.requires_grad for p in module.parameters())
+
+
+# Padded inputs of a TransformerEncoder.
+
+
+@pytest.fixture
+def encoder():
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+    return nn.TransformerEncoder(layer, 1, enable_nested_tensor=False).eval()
+
+
+def test_in_evaluation_with_gradients_the_input_is_made_to_need_one(encoder):
+    x, mask = numbers(2, 3, 16), torch.ones(3, 3)
+    (src, passed), kwargs = stay_dense(encoder, (x, mask), {"is_causal": True})
+    assert src.requires_grad and torch.equal(src, x) and not x.requires_grad
+    assert passed is mask and kwargs == {"is_causal": True}
+    args, kwargs = stay_dense(encoder, (), {"src": x, "mask": mask})
+    assert args == () and set(kwargs) == {"src", "mask"} and kwargs["mask"] is mask
+    assert kwargs["src"].requires_grad and torch.equal(kwargs["src"], x)
+
+
+def test_an_input_that_is_dense_anyway_is_left_alone(encoder):
+    x = numbers(2, 3, 16)
+    with torch.no_grad():
+        assert stay_dense(encoder, (x,), {}) is None
+    assert stay_dense(encoder, (x.clone().requires_grad_(),), {}) is None
+    assert stay_dense(encoder.train(), (x,), {}) is None

@@ -42,7 +42,9 @@ def parametrised(layer):
     nn.utils.parametrizations.orthogonal(layer)
 
 
-@pytest.mark.parametrize("pack", [four_bits, four_bits_that_know_their_shape, eight_bits, in_buffers, pruned, parametrised])
+@pytest.mark.parametrize(
+    "pack", [four_bits, four_bits_that_know_their_shape, eight_bits, in_buffers, pruned, parametrised]
+)
 def test_a_packed_layer_counts_what_it_holds(pack):
     base = mlp()
     pack(base[0])

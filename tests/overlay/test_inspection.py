@@ -153,7 +153,9 @@ class ByHand(Functional):
 
 
 @pytest.mark.parametrize("kind", [Functional, Unused, ByHand])
-@pytest.mark.parametrize("options", [{}, {"target_modules": ["called"], "modules_to_save": ["read"]}], ids=["lora", "saved"])
+@pytest.mark.parametrize(
+    "options", [{}, {"target_modules": ["called"], "modules_to_save": ["read"]}], ids=["lora", "saved"]
+)
 def test_parameters_without_a_gradient_are_named_after_the_first_backward(kind, options):
     model = LoRAModel(kind(), rank=2, **options)
     with pytest.warns(UserWarning, match=r"^2 of 4 trainable parameters got no gradient.*\.read\.") as caught:
@@ -166,7 +168,6 @@ def test_where_nothing_gets_a_gradient_nothing_is_trained():
     loose = torch.ones((), requires_grad=True)
     with pytest.raises(ValueError, match="no trainable parameter got a gradient"):
         train(model, data(), lambda output, targets: loose * 2, steps=2, progress=False)
-
 
 
 def a_group_at_rate_zero(model):
@@ -197,4 +198,5 @@ def test_steps_too_small_for_half_precision_are_named():
 def test_a_healthy_run_warns_of_nothing(seconds):
     trained(LoRAModel(mlp(), rank=2), steps=seconds)  # in the first step A stands still, since B is zero
     train(LoRAModel(TinyGPT(tied=False), rank=2), [(torch.arange(4)[None], torch.arange(4)[None])] * 2,
-          lambda out, t: nn.functional.cross_entropy(out.flatten(0, 1), t.flatten()), steps=2, progress=False)  # fmt: skip
+          lambda out, t: nn.functional.cross_entropy(out.flatten(0, 1), t.flatten()), steps=2,
+          progress=False)  # fmt: skip
