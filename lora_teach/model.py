@@ -325,9 +325,9 @@ class LoRAModel(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name in ("base_model", "_found", "_backup"):  # not built yet, as in unpickling
+            if name == "base_model":  # not built yet, as in unpickling
                 raise
-            if self._found is not None and not self.is_merged:
+            if self.__dict__.get("_found") is not None and not self.is_merged:
                 refuse_writing_the_base(self.base_model, name)
             return getattr(unwrapped(self.base_model), name)
 

@@ -36,7 +36,7 @@ def to_device(batch, device):
     return batch
 
 
-def loss_of(model, batch, loss_fn):
+def loss_of(model, batch, loss_fn=None):
     """Return the loss of ``model`` on ``batch``, a pair (inputs, targets) or a mapping of the model's arguments."""
     if isinstance(batch, Mapping):
         output, targets = model(**batch), batch

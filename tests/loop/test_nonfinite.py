@@ -200,6 +200,7 @@ INTERRUPTED = """
                 Interrupting.come = True
                 signal.raise_signal(signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background is given another
     sys.meta_path.insert(0, Interrupting())
     model = LoRAModel(nn.Sequential(nn.Linear(6, 4)), rank=2)
     def run():

@@ -47,9 +47,12 @@ def test_a_scale_that_alpha_does_not_give_is_told_as_the_alpha_that_does(scaling
     [
         ({"target_modules": ["blocks.0.q_proj", "blocks.1.q_proj"]}, ["q_proj"]),
         ({"target_modules": ["v_proj", "head", "q_proj"]}, ["head", "q_proj", "v_proj"]),
-        ({"target_modules": ["blocks.0.q_proj"]}, r"blocks\.0\.q_proj"),
-        ({"target_modules": ["0.q_proj", "1.v_proj"]}, r"blocks\.0\.q_proj|blocks\.1\.v_proj"),
-        ({"modules_to_save": ["blocks", "head"]}, "all-linear"),  # no layer is adapted
+        ({"target_modules": ["blocks.0.q_proj"]}, ["blocks.0.q_proj"]),
+        ({"target_modules": ["0.q_proj", "1.v_proj"]}, ["blocks.0.q_proj", "blocks.1.v_proj"]),
+        (
+            {"modules_to_save": ["blocks.0", "blocks.1", "head"]},
+            "dummy-target-modules",
+        ),  # no layer is adapted: PEFT's own name for it
     ],
     ids=["every", "several", "one", "some", "none"],
 )
