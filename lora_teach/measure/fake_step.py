@@ -19,7 +19,8 @@ from fractions import Fraction
 from lora_teach.bases.name_gpt import name_loss
 from lora_teach.config import LoRAConfig
 from lora_teach.layers.build import sizes
-from lora_teach.measure.measured_memory import blocks_of, loss_of
+from lora_teach.loop.batches import loss_of
+from lora_teach.measure.measured_memory import blocks_of
 from lora_teach.measure.recording import Recorder
 from lora_teach.model import LoRAModel
 from lora_teach.overlay.base import plain_copy

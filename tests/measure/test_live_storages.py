@@ -101,9 +101,9 @@ def test_a_checkpointed_block_before_all_adapters_keeps_nothing_not_even_its_inp
     base = new_base("tiny Llama")
     options = {"rank": 2, "target_modules": targets}
     *_, end = fake_step(base, 16, 17, cache=False, **options).moments(checkpointing=True)
-    batch, _ = random_batch(base, 16, 17)
+    batch, loss_fn = random_batch(base, 16, 17)
     model = LoRAModel(base, **options)
     with as_found(model), checkpointed(model), Living() as living:
-        loss = loss_of(model, batch)  # whose graph lives as long as it
+        loss = loss_of(model, batch, loss_fn)  # whose graph lives as long as it
         assert living.now == pytest.approx(sum(end.values()), rel=0.01)
         del loss

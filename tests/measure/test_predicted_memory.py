@@ -6,6 +6,7 @@ from lora_teach import LoRAModel
 from lora_teach.bases.name_gpt import NameGPT
 from lora_teach.measure.architectures import build
 from lora_teach.measure.costs import QUERY_VALUE, SETTINGS, SIZES, TINY_LLAMA, compare_memory, new_base, random_batch
+from lora_teach.measure.flops import count_flops, predict_flops
 from lora_teach.measure.measured_memory import measure_memory
 from lora_teach.measure.predicted_memory import Memory, predict_kept, predict_memory, predict_peak, readable
 from lora_teach.measure.results import load_result
@@ -247,12 +248,15 @@ ADAPTED = {"full": {}, "r4": {"rank": 4}, "DoRA r4": {"rank": 4, "variant": "dor
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
 @pytest.mark.parametrize("options", ADAPTED.values(), ids=list(ADAPTED))
 @pytest.mark.parametrize("name", MODELS)
-def test_any_architecture_holds_to_the_byte_what_was_predicted(name, options, checkpointing):
+def test_any_architecture_holds_and_computes_exactly_what_was_predicted(name, options, checkpointing):
     base = MODELS[name]().train()
     batch, _ = random_batch(base, 3, 20)
     predicted = predict_memory(base, 3, 20, checkpointing=checkpointing, **options)
+    flops = None if "variant" in options else predict_flops(base, 3, 20, checkpointing=checkpointing, **options)
     model = LoRAModel(base, **options) if options else base
     assert predicted == measure_memory(model, batch, checkpointing=checkpointing)
+    if flops:
+        assert (flops.forward, flops.backward) == count_flops(model, batch, checkpointing=checkpointing)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
