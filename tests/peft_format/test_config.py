@@ -49,7 +49,7 @@ def test_a_scale_that_alpha_does_not_give_is_told_as_the_alpha_that_does(scaling
         ({"target_modules": ["v_proj", "head", "q_proj"]}, ["head", "q_proj", "v_proj"]),
         ({"target_modules": ["blocks.0.q_proj"]}, r"blocks\.0\.q_proj"),
         ({"target_modules": ["0.q_proj", "1.v_proj"]}, r"blocks\.0\.q_proj|blocks\.1\.v_proj"),
-        ({"modules_to_save": ["blocks", "head"]}, "all-linear"),  # no layer is adapted
+        ({"modules_to_save": ["blocks", "head"]}, "dummy-target-modules"),  # PEFT's own name for none
     ],
     ids=["every", "several", "one", "some", "none"],
 )
