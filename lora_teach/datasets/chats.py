@@ -95,17 +95,18 @@ def marks_of(tokenizer):
     """Return ``(ids, texts)``: special tokens, and what the chat template itself writes between and after messages."""
     ends = {tokenizer.bos_token_id, tokenizer.eos_token_id}
     ids = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special} | ends
-    ids -= {tokenizer.unk_token_id} - ends
+    ids -= {tokenizer.unk_token_id} - ends  # any word may become it; spelt out it counts
+    spelt = {tokenizer.unk_token} - {None}
     probes = {"onequestion": "user", "oneanswer": "assistant", "twoquestion": "user"}
     talk = [{"role": role, "content": probe} for probe, role in probes.items()]
     try:
         whole = tokenizer.apply_chat_template(talk, add_generation_prompt=True, tokenize=False)
     except Exception:  # no template, or one that will refuse the conversation itself too
-        return ids, set()
+        return ids, spelt
     between = re.split("|".join(probes), whole)[1:]
     lines = {line.strip() for text in between for line in text.splitlines()}
     tags = {tag for text in between for tag in re.findall(r"<[^<>\s]+>|\[[^\[\]\s]+\]", text)}  # <|user|>, [/INST]
-    return ids, tags | {line for line in lines if len(line) > 2 and not line.isalnum()}
+    return ids, spelt | tags | {line for line in lines if len(line) > 2 and not line.isalnum()}
 
 
 def _check_no_marks(messages, tokenizer, marks):

@@ -79,9 +79,10 @@ def read_json(file):
     try:
         return parse_json(file.read_text("utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: no JSON: the text is not UTF-8 (byte {error.start}).") from None
+        raise ValueError(f"{file} is no JSON: the text is not UTF-8 (byte {error.start}).") from None
     except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
+        why = str(error)
+        raise ValueError(f"{file} is {why}" if why.startswith("no JSON") else f"{file}: {why}") from None
 
 
 def read_tensors(file):

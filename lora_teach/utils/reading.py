@@ -21,7 +21,7 @@ def parse_json(text):
     def once(pairs):
         held = dict(pairs)
         if len(held) < len(pairs):
-            twice.append(Counter(key for key, _ in pairs).most_common(1)[0][0])
+            twice.append(min(key for key, count in Counter(key for key, _ in pairs).items() if count > 1))
         return held
 
     try:
@@ -34,5 +34,5 @@ def parse_json(text):
     except ValueError:  # Python's own limit on the digits of a number
         raise ValueError("no JSON that can be read: a number has thousands of digits.") from None
     if twice:
-        raise ValueError(f"it says {twice[0]!r} twice, and readers differ in which one counts. Leave one.")
+        raise ValueError(f"it says {min(twice)!r} twice, and readers differ in which one counts. Leave one.")
     return found

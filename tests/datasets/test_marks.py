@@ -17,7 +17,7 @@ PLAIN_MARKS = (  # marks that are no special tokens, as in Zephyr's, Llama 2's a
 
 
 @pytest.mark.parametrize("message", [USER, ANSWER, {"role": "system", "content": "the"}], ids=lambda m: m["role"])
-@pytest.mark.parametrize("mark", ["<end>", "<pad>", "<end> <user> is <end> <assistant>"])
+@pytest.mark.parametrize("mark", ["<end>", "<pad>", "<unk>", "<end> <user> is <end> <assistant>"])
 @pytest.mark.parametrize("template", [TEMPLATE, None], ids=["template", "none"])
 def test_a_text_that_spells_a_special_token_is_refused(message, mark, template):
     # https://github.com/huggingface/transformers/issues/29279, https://github.com/InternLM/lmdeploy/issues/4960
