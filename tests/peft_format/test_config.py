@@ -4,7 +4,15 @@ import dataclasses
 import json
 
 from lora_teach import LoRAConfig, LoRAModel
-from lora_teach.peft_format.config import HARMLESS_STARTS, KNOWN, NOT_FOLLOWED, expressions, from_peft, to_peft
+from lora_teach.peft_format.config import (
+    HARMLESS_STARTS,
+    KNOWN,
+    NO_LAYERS,
+    NOT_FOLLOWED,
+    expressions,
+    from_peft,
+    to_peft,
+)
 from tests.peft_format.folders import CONFIG, WEIGHTS, adapted, base, change_config
 from tests.toy import awake, fixed, numbers
 
@@ -33,6 +41,14 @@ def test_the_commonest_rank_and_alpha_are_the_adapters_and_the_others_are_patter
     assert config["alpha_pattern"] == {r"^blocks\.1\.v_proj": 9}
 
 
+@pytest.mark.parametrize("scaling", ["alpha/r", "alpha/sqrt(r)"])
+@pytest.mark.parametrize("rank", [3, 5, 7])
+def test_an_alpha_that_gives_the_scale_is_written_as_it_is(scaling, rank):
+    for hundredths in range(1, 100):  # multiplied by the rank again, some of the scales would give another alpha
+        model = LoRAModel(nn.Sequential(nn.Linear(8, 8)), rank=rank, alpha=hundredths / 100, scaling=scaling)
+        assert written(model)["lora_alpha"] == hundredths / 100
+
+
 @pytest.mark.parametrize(("scaling", "root"), [("alpha/r", 4), ("alpha/sqrt(r)", 2), ("alpha", 4)])
 def test_a_scale_that_alpha_does_not_give_is_told_as_the_alpha_that_does(scaling, root):
     model = LoRAModel(base(), rank=4, alpha=0.5, scaling=scaling)
@@ -49,7 +65,7 @@ def test_a_scale_that_alpha_does_not_give_is_told_as_the_alpha_that_does(scaling
         ({"target_modules": ["v_proj", "head", "q_proj"]}, ["head", "q_proj", "v_proj"]),
         ({"target_modules": ["blocks.0.q_proj"]}, r"blocks\.0\.q_proj"),
         ({"target_modules": ["0.q_proj", "1.v_proj"]}, r"blocks\.0\.q_proj|blocks\.1\.v_proj"),
-        ({"modules_to_save": ["blocks", "head"]}, "all-linear"),  # no layer is adapted
+        ({"modules_to_save": ["blocks", "head"]}, NO_LAYERS),  # no layer is adapted
     ],
     ids=["every", "several", "one", "some", "none"],
 )

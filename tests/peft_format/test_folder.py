@@ -71,8 +71,8 @@ def test_a_config_of_the_largest_size_is_read_and_one_byte_more_is_not(tmp_path)
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [('{"b": 1, "a": 1, "b": 2, "a": 3}', "says 'a' twice"), ('{"x": [{"c": 1, "c": 1}]}', "says 'c' twice"),
-     ("{", "is no JSON: "), ("[" * 100_000, "nested too deeply")],
+    [('{"b": 1, "a": 1, "b": 2, "a": 3}', "says 'b' twice"), ('{"x": [{"c": 1, "c": 1}]}', "says 'c' twice"),
+     ("{", "no JSON: "), ("[" * 100_000, "nested too deeply")],
 )  # fmt: skip
 def test_a_config_that_says_a_thing_twice_or_is_no_json_is_refused(tmp_path, text, words):
     (tmp_path / CONFIG_FILE).write_text(text)

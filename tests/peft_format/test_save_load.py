@@ -170,6 +170,11 @@ def test_saving_leaves_the_model_and_the_folder_as_they_should_be(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [CONFIG, WEIGHTS, "notes.txt"]
 
 
+def test_a_folder_is_made_with_those_above_it(tmp_path):
+    adapted("plain").save_adapter(tmp_path / "runs" / "first")
+    assert sorted(path.name for path in (tmp_path / "runs" / "first").iterdir()) == [CONFIG, WEIGHTS]
+
+
 def test_a_failed_saving_keeps_the_old_adapter(tmp_path, monkeypatch):
     model = adapted("plain")
     model.save_adapter(tmp_path)
