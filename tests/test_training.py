@@ -1,5 +1,6 @@
 """The training loop."""
 
+import inspect
 import math
 
 from lora_teach import History, LoRAModel, NonFiniteLoss, Step, train, training_steps
@@ -79,11 +80,19 @@ def test_train_returns_the_history_and_its_lengths_agree(model, capsys):
     assert (shown.out, shown.err) == ("", "")
 
 
+def test_train_and_training_steps_have_the_same_defaults():
+    mine, whole = (inspect.signature(function).parameters for function in (train, training_steps))
+    shared = mine.keys() & whole.keys()
+    assert {"loss_fn", "lr", "steps", "checkpoint", "seed"} <= shared
+    assert {name: mine[name].default for name in shared} == {name: whole[name].default for name in shared}
+    assert (whole["lr"].default, whole["steps"].default, whole["seed"].default) == (1e-3, 200, 0)
+
+
 def test_the_progress_bar_is_on_stderr(model, capsys):
     train(model, pairs(), mse, steps=3)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "3/3" in shown.err
+    assert "training: 100%" in shown.err and "3/3" in shown.err
     assert "loss=" in shown.err
 
 

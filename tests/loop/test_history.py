@@ -21,6 +21,7 @@ def test_a_loss_that_is_not_finite_is_told_in_another_process_too():
     batches = [(torch.ones(6, 8), torch.full((6, 4), float("nan")))]
     with pytest.raises(NonFiniteLoss) as caught:
         train(nn.Linear(8, 4), batches, nn.functional.mse_loss, progress=False)
+    assert NonFiniteLoss("a message", 3).history == History()
     caught.value.history.loss.append(1.5)
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (str(copy), copy.step, copy.history) == (str(caught.value), 1, caught.value.history)

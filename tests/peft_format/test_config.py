@@ -4,7 +4,14 @@ import dataclasses
 import json
 
 from lora_teach import LoRAConfig, LoRAModel
-from lora_teach.peft_format.config import HARMLESS_STARTS, KNOWN, NOT_FOLLOWED, expressions, from_peft, to_peft
+from lora_teach.peft_format.config import (
+    HARMLESS_STARTS,
+    KNOWN,
+    NOT_FOLLOWED,
+    expressions,
+    from_peft,
+    to_peft,
+)
 from tests.peft_format.folders import CONFIG, WEIGHTS, adapted, base, change_config
 from tests.toy import awake, fixed, numbers
 
@@ -31,6 +38,14 @@ def test_the_commonest_rank_and_alpha_are_the_adapters_and_the_others_are_patter
     assert (config["r"], config["lora_alpha"]) == (2, 4)
     assert config["rank_pattern"] == {r"^blocks\.0\.q_proj": 3}
     assert config["alpha_pattern"] == {r"^blocks\.1\.v_proj": 9}
+
+
+@pytest.mark.parametrize("scaling", ["alpha/r", "alpha/sqrt(r)"])
+@pytest.mark.parametrize("rank", [3, 5, 7])
+def test_an_alpha_that_gives_the_scale_is_written_as_it_is(scaling, rank):
+    for hundredths in range(1, 100):  # multiplied by the rank again, some of the scales would give another alpha
+        model = LoRAModel(nn.Sequential(nn.Linear(8, 8)), rank=rank, alpha=hundredths / 100, scaling=scaling)
+        assert written(model)["lora_alpha"] == hundredths / 100
 
 
 @pytest.mark.parametrize(("scaling", "root"), [("alpha/r", 4), ("alpha/sqrt(r)", 2), ("alpha", 4)])

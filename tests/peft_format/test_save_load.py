@@ -20,7 +20,7 @@ from tests.peft_format.folders import (
     say_twice,
     whole_numbers,
 )
-from tests.toy import awake, bits, fixed, mlp, picture, same_bits, same_picture, tokens
+from tests.toy import TinyGPT, awake, bits, fixed, mlp, picture, same_bits, same_picture, tokens
 
 import pytest
 import torch
@@ -170,6 +170,11 @@ def test_saving_leaves_the_model_and_the_folder_as_they_should_be(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [CONFIG, WEIGHTS, "notes.txt"]
 
 
+def test_a_folder_is_made_with_those_above_it(tmp_path):
+    adapted("plain").save_adapter(tmp_path / "runs" / "first")
+    assert sorted(path.name for path in (tmp_path / "runs" / "first").iterdir()) == [CONFIG, WEIGHTS]
+
+
 def test_a_failed_saving_keeps_the_old_adapter(tmp_path, monkeypatch):
     model = adapted("plain")
     model.save_adapter(tmp_path)
@@ -253,6 +258,29 @@ def test_names_that_peft_wrote_for_every_classifier_and_this_base_lacks_are_igno
     (tmp_path / CONFIG).write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"missing.*blocks.0.norm"):
         LoRAModel.from_pretrained(base(), tmp_path)
+
+
+def test_the_bases_own_weights_in_a_file_are_passed_over_and_others_are_refused(tmp_path):
+    # PEFT adds the weight of an adapted embedding or head, in whatever dtype it was saved.
+    dtype, key = torch.bfloat16, "base_model.model.head.base_layer.weight"
+    adapted("plain", dtype).save_adapter(tmp_path)
+    own = base(dtype).head.weight.detach()
+    change_tensors(tmp_path, lambda tensors: tensors.update({key: own.float()}))
+    model = LoRAModel.from_pretrained(base(dtype), tmp_path)
+    assert torch.equal(model(tokens()), adapted("plain", dtype)(tokens()))
+    for other in (own + 1, own[1:].clone()):
+        change_tensors(tmp_path, lambda tensors, other=other: tensors.update({key: other}))
+        with pytest.raises(ValueError, match=f"1 have no place here, such as '{key}'"):
+            LoRAModel.from_pretrained(base(dtype), tmp_path)
+
+
+def test_a_tied_weight_of_the_base_is_known_under_either_name(tmp_path):
+    model = awake(LoRAModel(TinyGPT(), target_modules=["q_proj"])).eval()
+    model.save_adapter(tmp_path)
+    keys = [f"base_model.model.{name}.weight" for name in ("head", "embedding")]
+    own = model.base_model.head.weight.detach()
+    change_tensors(tmp_path, lambda tensors: tensors.update({key: own.clone() for key in keys}))
+    assert torch.equal(LoRAModel.from_pretrained(TinyGPT().eval(), tmp_path)(tokens()), model(tokens()))
 
 
 # Folders that are wrong: an error in words, and nothing has changed.

@@ -4,18 +4,13 @@ import json
 
 from lora_teach.peft_format.folder import CONFIG_FILE, WEIGHTS_FILE
 from lora_teach.peft_format.xray import xray
-from tests.peft_format.folders import (
-    KINDS,
-    adapted,
-    base,
-    change_tensors,
-)
+from tests.peft_format.folders import KINDS, adapted, base, change_config, change_tensors
+from tests.toy import numbers
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-
-peft = pytest.importorskip("peft")
+from torch import nn
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,15 +64,57 @@ def test_the_effective_rank_counts_equal_singular_values(tmp_path, sigma, expect
     assert layer.singular_values == pytest.approx(sigma)
 
 
+@pytest.mark.parametrize("groups", [2, 3])
+def test_the_factors_of_a_grouped_convolution_are_taken_group_by_group(tmp_path, groups):
+    A, B = numbers(2 * groups, 3, 2, 2), numbers(4 * groups, 2, 1, 1, seed=5)  # rank 2 and 4 outputs a group
+    [layer] = xray(write(tmp_path, A, B)).layers
+    parts = [b.flatten(1).double() @ a.flatten(1).double() for a, b in zip(A.split(2), B.split(4), strict=True)]
+    update = torch.cat(parts)  # (outputs, inputs of one group · height · width)
+    assert layer.norm == pytest.approx(update.norm().item())
+    assert layer.singular_values == pytest.approx(torch.linalg.svdvals(update)[: layer.rank].tolist())
+    with pytest.raises(ValueError, match="which can't be multiplied"):
+        xray(write(tmp_path, A, B[1:]))  # its outputs can't be shared out
+
+
+def test_the_exact_scale_is_told_unless_the_config_was_edited_since(tmp_path):
+    model = adapted("plain")
+    exact = 1 / 3 + 1e-9  # which float32 can't hold, and alpha divided by the rank needn't give
+    model.lora_layers["blocks.0.q_proj"].scaling = exact
+    model.save_adapter(tmp_path)
+    change_config(tmp_path, alpha_pattern={r"^blocks\.0\.q_proj": 4 / 3})
+    assert [layer.scale for layer in xray(tmp_path).layers if layer.name == "blocks.0.q_proj"] == [exact]
+    change_config(tmp_path, alpha_pattern={}, lora_alpha=4.001)
+    assert {layer.scale for layer in xray(tmp_path).layers} == {4.001 / 4}
+
+
+def test_the_report_word_by_word(tmp_path):
+    A, B = torch.eye(2, 3), torch.zeros(4, 2)
+    B[0, 0], B[1, 1] = 3.0, 4.0
+    whole = nn.ModuleDict({"x": nn.Linear(3, 4)})
+    nn.init.constant_(whole["x"].weight, 50 / 12**0.5)
+    seen = xray(write(tmp_path, A, B), whole)
+    assert (seen.folder, seen.saved) == (tmp_path, {})
+    assert str(seen).splitlines()[:6] == [
+        f"LoRA adapter in {tmp_path}: 1 layers, 14 numbers, {seen.bytes:,} bytes",
+        "",
+        "layer  rank    scale     ‖ΔW‖  of ‖W‖  effective rank  largest singular values",
+        "x         2        1        5   10.0%            1.98  4  3",
+        "",
+        "- adapter_config.json does not say use_dora, and PEFT takes False. Write the field.",
+    ]
+
+
 def test_the_report_names_every_layer_and_every_departure(tmp_path):
     model = adapted("saved_head")
     model.save_adapter(tmp_path)
     report = str(xray(tmp_path))
-    assert all(name in report for name in (*model.lora_layers, "head.weight (11, 8)", "Nothing departs"))
+    assert all(name in report for name in (*model.lora_layers, "Nothing departs"))
+    assert "\nSaved whole: blocks.1.norm.bias (8,), blocks.1.norm.weight (8,), head.weight (11, 8)\n" in report
     assert "%" not in report and "turns" not in report
     assert "%" in str(xray(tmp_path, model))
     adapted("dora").save_adapter(tmp_path / "dora")
-    assert "ΔW turns the weights" in str(xray(tmp_path / "dora"))
+    report = str(xray(tmp_path / "dora"))
+    assert report.startswith("DoRA adapter in ") and "\n\nΔW turns the weights" in report
     (tmp_path / "old.bin").write_bytes(b"")
     assert "- old.bin is a pickle" in str(xray(tmp_path))
 
@@ -94,6 +131,11 @@ def test_a_base_without_the_layer_and_factors_that_cannot_be_measured_are_errors
     change_tensors(folder, lambda tensors: tensors.pop("base_model.model.x.lora_B.weight"))
     with pytest.raises(ValueError, match="x: one of its two factors is missing"):
         xray(folder)
+    for A, B in ((torch.ones(2, 3).long(), torch.ones(4, 2)), (torch.ones(2, 3), torch.ones(4, 2).long())):
+        with pytest.raises(ValueError, match="x: A has shape .* torch.*int64.*: these are no factors"):
+            xray(write(tmp_path, A, B))
+    with pytest.raises(ValueError, match="x: A has shape .* these are no factors"):
+        xray(write(tmp_path, torch.ones(2), torch.ones(4, 2)))
     with pytest.raises(ValueError, match="one of them is empty"):
         xray(write(tmp_path, torch.ones(2, 3), torch.ones(0, 2)))
     with pytest.raises(ValueError, match="rank 5,000 is too large.*4,096"):
