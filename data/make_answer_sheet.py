@@ -16,17 +16,14 @@ from pathlib import Path
 from lora_teach import LoRAModel
 from lora_teach.bases.registry import load_base
 from lora_teach.datasets import appointments, chats
-from lora_teach.measure.counting import lora_parameters
 from lora_teach.measure.results import write_result
 from lora_teach.pictures.answer_sheet import numbers as sheets
 
 import torch
 
-ATTENTION, MLP = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
-SETS = {"attention": ATTENTION, "MLP": MLP, "all linear": ATTENTION + MLP}
 SETTINGS = {
     "sentences": 24, "rank": 8, "alpha": 16, "lr": 1e-3, "batch_size": 6, "steps": [0, 5, 10, 20, 40, 60],
-    "capitals_steps": [20, 60], "layers_steps": [20, 40], "most_tokens": 64, "targets": SETS,
+    "capitals_steps": [20, 60], "most_tokens": 64,
 }  # fmt: skip
 RULES = (
     'Answer with a JSON object on one line and nothing else. Its keys are "who" (the full name), "where" (the city) '
@@ -38,7 +35,7 @@ FORM = (
     "Sunday.\n"
     "Answer with the filled-in form alone.\n"
 )
-SEEDS = {"runs": (0, 1, 2), "capitals": (0,), "layers": (0, 1)}
+SEEDS = {"runs": (0, 1, 2), "capitals": (0,)}
 
 
 def with_instructions(text):
@@ -68,19 +65,10 @@ def prompted(base, exam, name):
     return kept(sheet) | {"tokens": len(chats.prompt_ids(conversation, base.tokenizer)), "prompt": conversation}
 
 
-def equal_ranks(model, sets, parameters):
-    """Return for each set of target modules the rank that buys the nearest number of parameters to ``parameters``."""
-    return {
-        name: max(1, round(parameters / lora_parameters(model, 1, list(targets)))) for name, targets in sets.items()
-    }
-
-
-def trained(base, exam, at, seed, targets="all linear", capitals=False):
+def trained(base, exam, at, seed, capitals=False):
     """Train one adapter; return its losses and its sheets, ``{step: sheet}``."""
-    goal = lora_count(base, SETS["all linear"], SETTINGS["rank"])
-    rank = equal_ranks(base.model, SETS, goal)[targets]
     torch.manual_seed(seed)
-    options = {"rank": rank, "alpha": rank * SETTINGS["alpha"] / SETTINGS["rank"], "target_modules": SETS[targets]}
+    options = {"rank": SETTINGS["rank"], "alpha": SETTINGS["alpha"]}
     model, losses, found = LoRAModel(base.model, **options), [], {}
     try:
         run = {"lr": SETTINGS["lr"], "batch_size": SETTINGS["batch_size"], "seed": seed, "capitals": capitals}
@@ -90,14 +78,9 @@ def trained(base, exam, at, seed, targets="all linear", capitals=False):
                 print(f"  step {len(losses)}: {piece.right()} of {len(exam)}", flush=True)
             else:
                 losses.append(piece.loss)
-        return {"rank": rank, "alpha": options["alpha"], "trainable": model.count()[0], "loss": losses, "sheets": found}
+        return options | {"trainable": model.count()[0], "loss": losses, "sheets": found}
     finally:
         model.remove()
-
-
-def lora_count(base, targets, rank):
-    """Return how many numbers a rank trains in these layers."""
-    return sheets.lora_parameters(base.model, rank, targets)
 
 
 def planned():
@@ -112,12 +95,8 @@ def planned():
     yield "runs", f"seed {first}", run(SETTINGS["steps"], seed=first)
     for seed in SEEDS["capitals"]:
         yield "capitals", f"seed {seed}", run(SETTINGS["capitals_steps"], seed=seed, capitals=True)
-    for seed in SEEDS["layers"]:
-        for targets in ("attention", "MLP"):  # all linear are in "runs"
-            yield "layers", f"{targets}, seed {seed}", run(SETTINGS["layers_steps"], seed=seed, targets=targets)
-        if seed == first:
-            for other in others:
-                yield "runs", f"seed {other}", run(SETTINGS["steps"], seed=other)
+    for seed in others:
+        yield "runs", f"seed {seed}", run(SETTINGS["steps"], seed=seed)
 
 
 def main():

@@ -22,6 +22,8 @@ RESULTS = {
     "answer_sheet": "python data/make_answer_sheet.py",
     "forgetting": "python data/make_forgetting.py",
     "angle": "python data/make_angle.py",
+    "places": "python data/make_places.py",
+    "beside": "python data/make_beside.py",
     "learned": "python data/make_learned.py",
 }
 

@@ -6,6 +6,7 @@ import warnings
 from lora_teach import LoRAModel
 from lora_teach.bases import NameGPT
 from lora_teach.exercises import check_options, check_overlay
+from lora_teach.measure import lora_parameters
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
 
 import pytest
@@ -60,6 +61,13 @@ def test_an_optimiser_built_first_moves_nothing_and_raises_nothing():
     model(torch.zeros(2, 5, dtype=torch.long)).square().mean().backward()
     early.step()
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+def test_of_all_matrices_with_as_many_weights_the_square_costs_the_least():
+    sizes = {rows: lora_parameters(nn.Linear(rows, 36_864 // rows), 1) for rows in (48, 96, 192, 384)}
+    assert min(sizes, key=sizes.get) == 192 and sizes[96] == sizes[384] > sizes[192]
+    small = lora_parameters(nn.Linear(96, 96), 1) / 96**2
+    assert small > sizes[96] / 36_864  # the MLP's are larger, so cheaper for their size
 
 
 def test_folded_solutions_pass():

@@ -1,6 +1,5 @@
 """What notebook 05 reads off its pictures, and says without a cell that shows it; and that its solutions solve."""
 
-from dataclasses import fields
 from math import sqrt
 from statistics import mean
 
@@ -10,9 +9,9 @@ from lora_teach.datasets import digits
 from lora_teach.exercises import check_learnable_scaling, check_same_factor
 from lora_teach.measure.results import load_result
 from lora_teach.measure.retraining import retrain
-from lora_teach.measure.separate_rates import train_separate_rates
+from lora_teach.measure.separate_rates import train_separate_rates, two_lives_of_alpha
 from lora_teach.pictures.angle.numbers import FULL_LR
-from lora_teach.pictures.ranks.numbers import gain_lines
+from lora_teach.pictures.ranks.numbers import gain_lines, shares
 from lora_teach.pictures.valleys.numbers import measure_valleys
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
 
@@ -69,13 +68,44 @@ def test_the_exact_cure_turns_every_sign_and_has_full_rank():
     assert torch.linalg.matrix_rank(cure - weight) == 64
 
 
+def test_the_exact_cure_that_moves_the_bias_reads_the_black_paper_as_the_base_reads_the_white():
+    model, upright = load_digit_net(), digits.upright()
+    before = accuracy(model, *upright.test)
+    with torch.no_grad():
+        model.hidden1.bias += model.hidden1.weight.sum(1)  # W 1 + b
+        model.hidden1.weight.neg_()
+    assert accuracy(model, *BLACK.test) == before
+
+
+def test_the_bias_does_not_explain_why_lora_is_slow_on_black_paper():
+    inverted = {name: entry["test"] for name, entry in load_result("beside")["results"]["inverted"].items()}
+    assert mean(inverted["full, biases frozen"]) > mean(inverted["full"]) - 0.02
+    assert mean(inverted["A, B and the biases"]) < mean(inverted["A and B"]) + 0.05 < 0.5
+
+
+def test_a_learnable_scaling_changes_nothing_on_turned_digits_and_the_seeds_overlap_on_inverted_ones():
+    for task, entries in load_result("beside")["results"].items():
+        fixed, learned = (entries[name]["test"] for name in ("A and B", "A, B and the scaling"))
+        if task == "inverted":
+            assert mean(learned) > mean(fixed) and min(learned) < max(fixed)
+        else:
+            assert abs(mean(learned) - mean(fixed)) < 0.01
+
+
+def test_half_the_strength_keeps_a_fifth_of_the_gain():
+    base = accuracy(load_digit_net(), *TURNED.test)
+    for seed in (0, 1):
+        half, whole = two_lives_of_alpha(TURNED, [0.5, 1], seed=seed)["used"]
+        assert 0.15 < (half - base) / (whole - base) < 0.27
+
+
 def test_the_default_alpha_is_a_constant_factor():
     assert {LoRALayer(64, 64, rank).scaling for rank in (1, 8, 64)} == {1.0}
 
 
-def test_with_a_constant_the_best_rate_falls_by_five_to_ten_from_rank_1_to_64_whatever_the_seed():
+def test_with_a_constant_the_best_rate_falls_by_about_six_from_rank_1_to_64_whatever_the_seed():
     bottoms = measure_valleys("alpha", alpha=1, ranks=(1, 64), seed=1).bottoms()
-    assert 4 < bottoms[1] / bottoms[64] < 12
+    assert 5 < bottoms[1] / bottoms[64] < 7
 
 
 def test_left_alone_adams_eps_makes_a_difference_of_a_hundredth_or_so():
@@ -84,8 +114,11 @@ def test_left_alone_adams_eps_makes_a_difference_of_a_hundredth_or_so():
     assert 1e-3 < apart < 0.1
 
 
-def test_on_names_rank_1_would_have_done_and_turned_digits_have_98_percent_at_rank_4(gained):
+def test_on_zulu_names_rank_1_would_have_done_on_icelandic_ones_not_and_turned_digits_have_98_percent_at_rank_4(gained):
     assert gained["Zulu names"][1] > 0.95
+    icelandic = load_result("race")["results"]["Icelandic"]
+    losses = {name: entry["test"] for name, entry in icelandic["contenders"].items()}
+    assert round(shares(icelandic["base"], losses["full"], [losses["LoRA r=1"]])[0], 2) == 0.88
     assert 0.975 < min(gained["turned by 30°, α = 8"][4], gained["turned by 90°, α = 8"][4])
     assert max(gained["turned by 30°, α = 8"][1], gained["turned by 90°, α = 8"][1]) < 0.85
 
@@ -111,13 +144,10 @@ def test_loras_best_rate_is_one_to_three_times_fulls_with_alpha_8_and_no_more_th
         assert 1 <= small / full < 4 and large <= full
 
 
-def test_randn_is_14_times_as_large_as_the_librarys_start_and_a_small_one_is_outgrown():
+def test_randn_is_14_times_as_large_as_the_librarys_start():
     torch.manual_seed(0)
     sizes = [LoRALayer(64, 128, 32, init=init).lora_A.std().item() for init in ("randn", "uniform")]
     assert sizes[0] / sizes[1] == pytest.approx(sqrt(3 * 64), rel=0.05)
-    options = {"alpha": 0.01, "scaling": "alpha", "lr": 0.01}
-    small = [layer.lora_A.abs().mean() for layer in retrain(TURNED, 4, **options).model.lora_layers.values()]
-    assert min(small) > 0.5  # it began at 0.06, and randn begins at 0.8
 
 
 def test_every_start_does_well_at_a_rate_that_suits_it_with_another_seed_too():
@@ -129,12 +159,6 @@ def test_every_start_does_well_at_a_rate_that_suits_it_with_another_seed_too():
         assert retrain(TURNED, 4, lr=lr, seed=1, **options).accuracy > 0.85
         if lr == 0.3:
             assert retrain(TURNED, 4, lr=0.01, seed=1, **options).accuracy < 0.5
-
-
-def test_peft_calls_them_so():
-    from peft import LoraConfig
-
-    assert {"r", "lora_alpha", "use_rslora"} <= {field.name for field in fields(LoraConfig)}
 
 
 def test_the_folded_solutions_solve_their_exercises():

@@ -80,6 +80,13 @@ def test_the_adapter_adds_6_percent_to_the_multiplications():
     assert round(100 * added / there) == 6 and len(model.lora_layers) == 18
 
 
+def test_on_names_half_an_adapter_keeps_nearly_nine_tenths(tests):
+    for language, test in zip(("Finnish", "Zulu"), tests, strict=True):
+        own = load_language_adapter(load_name_gpt(), language)
+        (base,), (half,), (whole,) = mixture_losses(own, [None, {language: 0.5}, language], [test])
+        assert 0.86 < (base - half) / (base - whole) < 0.9
+
+
 def test_merged_the_hooks_have_nothing_left_to_do():
     model = load_language_adapter(load_name_gpt(), "Finnish")
     calls = []

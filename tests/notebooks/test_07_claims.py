@@ -1,12 +1,10 @@
 """What notebook 07 says and reads off ``data/answer_sheet.json``; and its solutions solve."""
 
-from collections import Counter
-
 from lora_teach.datasets import appointments
 from lora_teach.exercises import check_break_even, check_completion_labels
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.answer_sheet.numbers import grade_sheet, plain_program, stored
-from tests.notebooks.reading import DETAILS, ROOT, Lesson
+from tests.notebooks.reading import DETAILS, ROOT, Lesson, printed
 
 import pytest
 
@@ -50,8 +48,7 @@ def test_there_are_fourteen_patterns():
 
 def test_every_kept_mark_is_what_grading_its_answer_gives(result):
     groups = [result["results"]["prompts"].items()]
-    for group in ("runs", "layers"):
-        groups += [run["sheets"].items() for run in result["results"][group].values()]
+    groups += [run["sheets"].items() for run in result["results"]["runs"].values()]
     for kept in (kept for group in groups for _, kept in group):
         assert (stored(EXAM, kept).marks == grade_sheet(EXAM, kept["answers"]).marks).all()
 
@@ -126,26 +123,16 @@ def test_with_the_rule_of_capitals_it_shouts_and_does_not_spell(shouted, result)
     assert len(set(appointments.LAST)) == 30 and len(appointments.training()) == 360
 
 
-def test_the_places_have_equally_many_numbers_within_five_percent(result):
-    counts = [run["trainable"] for run in result["results"]["layers"].values()]
-    counts += [run["trainable"] for run in result["results"]["runs"].values()]
-    assert max(counts) < 1.05 * min(counts)
+def test_in_the_saved_run_the_learners_sentence_is_valid_and_wrong_twice():
+    lesson = Lesson(ROOT / "notebooks" / "07_a_real_language_model.ipynb")
+    (answer,) = [printed(cell) for _, cell in lesson.code if "yours, " in cell.source]
+    assert "Next Friday" in answer and "Zurich" in answer and '"where": "Zurch", "when": 2}' in answer
+    assert appointments.DAYS.index("Friday") + 1 == 5
 
 
-def test_the_other_places_are_compared_with_the_same_seeds(result):
-    seeds = [name.split(", ")[1] for name in result["results"]["layers"]]
-    count = Counter(seeds)
-    assert set(count.values()) == {2} and list(count) == list(result["results"]["runs"])[: len(count)]
-
-
-def test_all_linear_layers_are_ahead_with_one_seed_and_not_with_another(result, runs):
-    layers = result["results"]["layers"]
-    for step in (20, 40):
-        others = [
-            stored(EXAM, layers[f"{place}, seed 0"]["sheets"][str(step)]).right() for place in ("attention", "MLP")
-        ]
-        assert runs["seed 0"][step].right() > max(others)
-        assert all(runs[f"seed {seed}"][step].right() <= max(others) + 1 for seed in (1, 2))
+def test_every_linear_layer_is_ahead_of_the_mlp_and_the_mlp_of_the_attention_in_every_seed():
+    places = {place: one["test"] for place, one in load_result("places")["results"].items()}
+    assert max(places["all linear"]) < min(places["MLP"]) and max(places["MLP"]) < min(places["attention"])
 
 
 def test_the_solutions_solve_the_exercises():

@@ -1,6 +1,6 @@
 """What notebook 10 says without a cell that shows it; and that its solutions solve."""
 
-from lora_teach import LoRAModel
+from lora_teach import LoRALayer, LoRAModel
 from lora_teach.bases import NameGPT
 from lora_teach.exercises import check_count_q_v, check_smallest_batch
 from lora_teach.measure.architectures import ARCHITECTURES, build, targets, total_parameters, trainable_per_rank
@@ -89,6 +89,20 @@ def test_lora_keeps_most_of_the_activations():
     for name in ("SmolLM2-135M", "Llama-3.2-1B", LLAMA):
         for which in ("q v", "all linear"):
             assert 0.7 < held(name, 8, 512, 8, which).activations / held(name, 8, 512).activations < 1
+
+
+def test_a_frozen_linear_layer_keeps_its_weight_and_not_its_input_and_an_adapter_keeps_x():
+    layer = torch.nn.Linear(16, 16).requires_grad_(False)
+    x = torch.randn(8, 16, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.data_ptr()) or tensor, lambda t: t):
+        layer(x)
+        assert set(kept) == {layer.weight.data_ptr()}
+        LoRALayer(16, 16)(x)
+    assert x.data_ptr() in kept
+    for name in ("SmolLM2-135M", LLAMA):  # so fewer adapted layers keep less, and what is no linear layer most
+        few, every = (held(name, 8, 512, 8, which).activations for which in ("q v", "all linear"))
+        assert 0.7 * every < few < every
 
 
 def test_a_lower_rank_does_not_cure_it_and_checkpointing_does():

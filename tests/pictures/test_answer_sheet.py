@@ -5,7 +5,6 @@ A pupil takes the language model's place.
 
 import asyncio
 import json
-import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +12,6 @@ from data.make_answer_sheet import with_instructions
 from lora_teach.datasets import appointments
 from lora_teach.live import explore, monitor
 from lora_teach.live import watch as watching
-from lora_teach.measure.counting import lora_parameters
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.answer_sheet import AnswerSheets, numbers, view
 from lora_teach.pictures.answer_sheet.numbers import SheetRun, grade_sheet, sit
@@ -25,7 +23,6 @@ from tests.pictures.pupil import pupil
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAM = appointments.exam(24)
@@ -131,17 +128,6 @@ def test_with_capitals_the_answers_to_learn_have_them():
     list(numbers.exam_steps(base, model, exam, steps=1, at=(), capitals=True))
     examples, _, _ = base.trained_on
     assert all(json.loads(talk[-1]["content"])["who"].split(" ")[1].isupper() for talk in examples)
-
-
-def test_equal_ranks_buy_as_many_numbers_within_half_a_rank():
-    model = nn.ModuleDict({"wide": nn.Linear(64, 64), "thin": nn.Linear(8, 24)})
-    sets = {"wide": ["wide"], "both": ["wide", "thin"]}
-    equal_ranks = runpy.run_path(ROOT / "data/make_answer_sheet.py")["equal_ranks"]
-    ranks = equal_ranks(model, sets, parameters=1000)
-    assert ranks == {"wide": 8, "both": 6}
-    for name, rank in ranks.items():
-        one = lora_parameters(model, 1, sets[name])
-        assert abs(rank * one - 1000) <= one / 2
 
 
 def test_marks_are_booleans_by_sentence_and_column():
