@@ -483,7 +483,7 @@ def test_draws_are_the_same_in_every_run(noise):
         (float("nan"), 3, "not finite"),
         (10**400, 1.0, "expected"),
     ],
-    ids=str,
+    ids=["one too many", "yes or no", "complex", "generator", "nan", "too large"],
 )
 def test_a_number_that_is_another_is_told(got, expected, words):
     assert words in said(got, expected)
