@@ -22,7 +22,8 @@ def named_trainable(model):
 
     Raises:
         RuntimeError: A LoRAModel that is merged or disabled, or whose base was changed under it.
-        ValueError: Nothing requires a gradient, a scaling is 0, or the frozen base's parameters require gradients.
+        ValueError: Nothing requires a gradient, or a scaling is 0.
+        UserWarning: Parameters of the base require gradients.
     """
     for overlay in overlays(model):
         check_trains(overlay)

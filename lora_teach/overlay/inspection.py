@@ -1,5 +1,7 @@
 """One look at an overlay before it is trained, saved or merged: is all of it in effect?"""
 
+import warnings
+
 from lora_teach.layer import LoRALayer
 from lora_teach.layers.build import fits, sizes
 from lora_teach.overlay.names import REPLICATED, submodule
@@ -31,7 +33,7 @@ def check_in_place(model):
 
 
 def check_trains(model):
-    """Raise RuntimeError or ValueError if training this LoRAModel would be in vain, or would train the base."""
+    """Raise RuntimeError or ValueError if training this LoRAModel would be in vain; warn if it trains the base too."""
     check_in_place(model)
     if model.is_merged:
         raise RuntimeError("the model is merged, so its adapters are not in use. unmerge() before training.")
@@ -39,10 +41,11 @@ def check_trains(model):
         raise RuntimeError("the model is inside disabled(), so its adapters are not in use. Leave that block first.")
     unfrozen = [name for name, parameter in model.base_model.named_parameters() if parameter.requires_grad]
     if unfrozen:
-        raise ValueError(
-            f"{len(unfrozen)} parameters of the base require gradients, such as {unfrozen[0]!r}: they would train, and "
-            "no adapter file would hold them. Freeze them (requires_grad_(False)), and name modules that should train "
-            "in modules_to_save."
+        warnings.warn(
+            f"{len(unfrozen)} parameters of the base require gradients, such as {unfrozen[0]!r}: they train, and no "
+            "adapter file will hold them. Freeze them (requires_grad_(False)), and name modules that should train in "
+            "modules_to_save.",
+            stacklevel=4,
         )
     for adapter, weight in model.active_adapters.items():
         for path, layer in walk(model.adapters[adapter]):

@@ -14,6 +14,7 @@ import torch
 TURNED = digits.rotated(30)
 
 
+@pytest.mark.filterwarnings("ignore:.*of the base require gradients")
 @pytest.mark.parametrize(
     ("contender", "ends"),
     [
