@@ -1,15 +1,17 @@
 """The parameters that train, and their optimiser."""
 
+from lora_teach.loop.words import said
+
 import torch
 
 
 def trainable(model):
     """List the parameters of ``model`` that train; RuntimeError or ValueError if there are none in use."""
     if getattr(model, "is_merged", False) is True:
-        raise RuntimeError("the model is merged, so its adapters are not in use. unmerge() before training.")
+        raise RuntimeError(said("merged_while_training"))
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
-        raise ValueError("no parameter requires a gradient, so nothing would train. Choose one with set_adapter.")
+        raise ValueError(said("nothing_trainable"))
     return parameters
 
 
@@ -24,10 +26,7 @@ def check_holds(optimizer, parameters):
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     lacking = sum(id(p) not in held for p in parameters)
     if lacking:
-        raise ValueError(
-            f"the optimiser lacks {lacking} of {len(parameters)} trainable parameters: it was probably built before "
-            "the adapters. Build it afterwards, from model.trainable_parameters()."
-        )
+        raise ValueError(said("optimizer_misses_adapters", lacking=lacking, trainable=len(parameters)))
 
 
 def set_lrs(optimizer, lrs, factor=1.0):

@@ -5,14 +5,12 @@ from contextlib import contextmanager
 
 from lora_teach.loop.history import NonFiniteLoss
 from lora_teach.loop.optimizer import set_lrs
+from lora_teach.loop.words import said
 
 import torch
 from torch import nn
 
-CAUSES = (
-    "Likely causes: a learning rate that is too high (try a tenth), an alpha that is too large, float16 without loss "
-    "scaling (use bfloat16), or nan in the data. The parameters are back where all was last finite."
-)
+BACK = "The parameters are back where all was last finite."
 
 
 class Rollback:
@@ -41,14 +39,15 @@ class Rollback:
         """Restore and raise NonFiniteLoss if ``loss`` is not finite."""
         if not math.isfinite(loss):
             self.restore()
-            raise NonFiniteLoss(f"the loss is {loss} at step {step}. {CAUSES}", step)
+            what = f"the loss is {loss} at step {step}"
+            raise NonFiniteLoss(f"{said('non_finite', what=what)} {BACK}", step)
 
     def check_parameters(self, loss, step):
         """Restore and raise NonFiniteLoss if a parameter is not finite: a gradient can be nan where the loss is not."""
         if not math.isfinite(nn.utils.get_total_norm(p.detach() for p in self.parameters)):
             self.restore()
             what = f"the parameters are not finite after step {step}, whose loss was {loss:.4g}"
-            raise NonFiniteLoss(f"{what}. {CAUSES}", step)
+            raise NonFiniteLoss(f"{said('non_finite', what=what)} {BACK}", step)
 
 
 @contextmanager
