@@ -1,4 +1,4 @@
-"""The command line: ``python -m lora_teach open | train | generate | xray``.
+"""The command line: ``python -m lora_teach open | train | generate | xray | doctor``.
 
 Progress goes to stderr, results to stdout or into the file that is named. The exit status is 0 when it was done, and 2
 for bad input, with one line that says what and where; 1 when a training blew up.
@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   python -m lora_teach generate --base smollm2 --adapter adapter "Who meets whom?"
   python -m lora_teach generate --base smollm2 --adapter adapter --data test.jsonl --out answers.jsonl
   python -m lora_teach xray adapter
+  python -m lora_teach doctor adapter --base smollm2 --data train.jsonl
 
 train.jsonl holds one {"prompt": …, "completion": …} or {"messages": […]} a line."""
 
@@ -123,6 +124,18 @@ def show_xray(options):
     print(xray(options.folder, base))
 
 
+def show_doctor(options):
+    """Print why an adapter may have no effect, or a wrong one, on its base and data."""
+    from lora_teach.doctor.folder import diagnose_folder
+
+    if options.base is None and options.data is not None:
+        raise BadInput("--data needs the base that reads it. Add --base.")
+    base = None if options.base is None else load_base(options.base, _say)
+    batch = None if options.data is None else next(iter(base.batches(base.read(options.data), 4, seed=0)))
+    model, loss_fn = (None, None) if base is None else (base.model, base.loss_fn)
+    print(diagnose_folder(options.folder, model, batch, loss_fn))
+
+
 def _say(line):
     print(line, file=sys.stderr, flush=True)
 
@@ -132,7 +145,7 @@ def _parser():
         prog="python -m lora_teach", description="LoRA from the command line.", epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    commands = whole.add_subparsers(dest="command", required=True, metavar="open | train | generate | xray")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="open | train | generate | xray | doctor")
 
     opening = commands.add_parser("open", help="open the course; other options go to jupyter lab, such as --no-browser")
     opening.set_defaults(run=open_course)
@@ -166,6 +179,12 @@ def _parser():
     looking.add_argument("folder", type=Path, metavar="FOLDER")
     looking.add_argument("--base", help=f"{KNOWN}, to compare its weights with")
     looking.set_defaults(run=show_xray)
+
+    asking = commands.add_parser("doctor", help="say why an adapter has no effect, or a wrong one")
+    asking.add_argument("folder", type=Path, metavar="FOLDER")
+    asking.add_argument("--base", help=f"{KNOWN}, that the adapter is for")
+    asking.add_argument("--data", type=Path, help="examples, one JSON object a line, of which some are tried")
+    asking.set_defaults(run=show_doctor)
     return whole
 
 

@@ -52,7 +52,7 @@ def _non_finite(tensors):
 
 
 def _noop(layers):
-    whole = {name: parts for name, parts in layers.items() if {"A", "B"} <= parts.keys()}
+    whole = {name: parts for name, parts in layers.items() if parts.keys() == {"A", "B"}}  # DoRA has magnitudes too
     if whole and not any(parts["A"].any() and parts["B"].any() for parts in whole.values()):
         return f"A·B is zero in all {len(whole)} layers of the file, so it was saved before it was trained"
     return None
