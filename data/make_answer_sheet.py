@@ -39,10 +39,17 @@ FORM = (
     "Answer with the filled-in form alone.\n"
 )
 SEEDS = {"runs": (0, 1, 2), "capitals": (0,), "layers": (0, 1)}
+
+
+def with_instructions(text):
+    """Return the prompt that says how the answer should look."""
+    return lambda appointment: [{"role": "user", "content": text + appointment.sentence}]
+
+
 PROMPTS = {
     "bare": sheets.bare,
-    "instructions": sheets.with_instructions(RULES),
-    "a form": sheets.with_instructions(FORM),
+    "instructions": with_instructions(RULES),
+    "a form": with_instructions(FORM),
     "four examples": sheets.with_examples(4),
     "seven examples": sheets.with_examples(7),
 }

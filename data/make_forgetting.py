@@ -14,8 +14,12 @@ from pathlib import Path
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.results import load_result, write_result
-from lora_teach.pictures.forgetting.numbers import CONTENDERS, LOOKS, RATES, STRENGTHS, forgetting_run, next_run
+from lora_teach.measure.tuning import next_rate
+from lora_teach.pictures.forgetting.equal_learning import runs_of
+from lora_teach.pictures.forgetting.numbers import CONTENDERS, LOOKS, STRENGTHS, forgetting_run
 
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # where a learning rate is looked for
+START = 1e-3  # the first to be tried
 SETTINGS = {
     "contenders": CONTENDERS,
     "rates": list(RATES),
@@ -39,6 +43,39 @@ def read(out: Path) -> tuple[dict, float]:
     base, old = load_name_gpt(), names.load("English").test
     start = lambda language: [evaluate(base, names.load(language).test), evaluate(base, old)]  # noqa: E731
     return {language: {"base": start(language), "lr": {}, "runs": {}} for language in SETTINGS["steps"]}, 0
+
+
+def next_run(entry, seeds, known, beside=()):
+    """Return ``(contender, learning rate, seed)`` of the run that is to be made next in one language, or None.
+
+    One contender after the other, full fine-tuning first, then those with a known learning rate: its rate is chosen
+    with the first seed, then it runs with the other seeds. Last come, with the first seed, the learning rates next to
+    the chosen one for the contenders in ``beside``. The chosen rates are put into ``entry["lr"]``.
+
+    Args:
+        entry: ``{"lr": {contender: chosen}, "runs": {contender: [run, …]}}``, filled as the runs end.
+        seeds: One run each at the chosen learning rate.
+        known: ``{contender: learning rate}`` that was chosen before, by the Race.
+        beside: Contenders that show what their learning rate does to forgetting.
+    """
+    for name in sorted(CONTENDERS, key=lambda name: (name != "full", name not in known)):
+        if name in known:
+            entry["lr"].setdefault(name, known[name])
+        elif name not in entry["lr"]:
+            tried = {run["lr"]: run["best_validation"] for run in entry["runs"].get(name, [])}
+            rate = next_rate(tried, RATES, START)
+            if rate is not None:
+                return name, rate, seeds[0]
+            entry["lr"][name] = min(tried, key=tried.get)
+        for seed in seeds:
+            if seed not in [run["seed"] for run in runs_of(entry, name)]:
+                return name, entry["lr"][name], seed
+    for name in beside:
+        at = RATES.index(entry["lr"][name])
+        for rate in (RATES[at - 1], RATES[min(at + 1, len(RATES) - 1)]):
+            if not runs_of(entry, name, rate):
+                return name, rate, seeds[0]
+    return None
 
 
 def planned(results):

@@ -10,24 +10,20 @@ the better on validation names. Three seeds; each run is looked at where the los
 import argparse
 import json
 import time
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.measure.learned import (
-    Shrinker,
-    input_directions,
-    matched_strength,
-    overlaps,
-    portrait,
-    spectra,
-    updates,
-)
+from lora_teach.measure.intruders import amplification, nearest_cosines
+from lora_teach.measure.learned import Shrinker, matrices, overlaps, updates
 from lora_teach.measure.results import load_result, write_result
+from lora_teach.measure.spectrum import effective_rank, energy_lost, spectrum
 from lora_teach.measure.strength import strength_path
 from lora_teach.measure.subspace import similarity_map
-from lora_teach.measure.tuning import FULL, label, trainable_copy, tune
+from lora_teach.measure.tuning import FULL, best_learning_rate, label, trainable_copy, tune
+from lora_teach.model import LoRAModel
 
 SETTINGS = {
     "ranks": [1, 2, 8, 64, FULL],
@@ -45,6 +41,7 @@ SETTINGS = {
     "directions": 8,  # compared between two runs
     "mapped": {"language": "Zulu", "block": "blocks.1.", "sizes": [8, 16]},  # spectra and heat maps, first seed
 }
+SHARE = 0.9  # of the squared entries, in "how many directions hold most of it"
 
 
 def run_all(language, settings):
@@ -60,13 +57,91 @@ def run_all(language, settings):
     for rank in settings["ranks"]:
         name, first = label(rank), settings["seeds"][0]
         rates = [chosen[name]["lr"]] if name in chosen else settings["learning_rates"]
-        tried = {lr: run(rank, lr, first) for lr in rates}
-        best = min(tried, key=lambda lr: tried[lr][0].best_validation)
-        runs = [tried[best], *(run(rank, best, seed) for seed in settings["seeds"][1:])]
-        validation = {str(lr): one.best_validation for lr, (one, _) in tried.items()}
-        all_runs[name] = {"lr": best, "tried": validation, "runs": runs}
+        trial = cache(partial(run, rank, seed=first))
+        best, tried = best_learning_rate(lambda lr, trial=trial: trial(lr)[0].best_validation, rates)
+        runs = [trial(best), *(run(rank, best, seed) for seed in settings["seeds"][1:])]
+        all_runs[name] = {"lr": best, "tried": {str(lr): loss for lr, loss in tried.items()}, "runs": runs}
         print(language, name, best, [one.best_step for one, _ in runs], flush=True)
     return all_runs
+
+
+def directions_for(matrix, share=SHARE):
+    """Return the least number of outer products that hold this share of the squared entries.
+
+    Biderman and others 2024 (arXiv 2405.09673, section 4.6) call it the rank of ΔW, with a share of 0.9.
+    """
+    return int((energy_lost(matrix) > 1 - share + 1e-9).sum())
+
+
+def portrait(base, model, epsilons, k, rank=None):
+    """Return what the update of every layer is like: lists, an entry a layer in the order of `updates`.
+
+    Args:
+        base: The NameGPT that was tuned.
+        model: The tuned one, as for `matrices`.
+        epsilons: Intruders are counted for each.
+        k: How many leading singular vectors of a tuned weight are looked at.
+        rank: How many directions of ΔW the amplification is about; None means 4, as in the paper's Table 7.
+
+    Returns:
+        ``relative`` (``‖ΔW‖ / ‖W‖``), ``effective_rank``, ``directions`` (`directions_for` 90 %), ``intruders``
+        (``{ε: counts}``), ``amplification`` (the factor), and ``emphasis``, where W's norm along ΔW's directions lies
+        between chance (0) and the most it can be (1).
+    """
+    before, after = matrices(base), matrices(model)
+    kept = {"relative": [], "effective_rank": [], "directions": [], "intruders": {str(e): [] for e in epsilons}}
+    kept |= {"amplification": [], "emphasis": []}
+    for name, W1 in after.items():
+        W0, delta = before[name], W1 - before[name]
+        kept["relative"].append((delta.norm() / W0.norm()).item())
+        kept["effective_rank"].append(effective_rank(delta))
+        kept["directions"].append(directions_for(delta))
+        cosines = nearest_cosines(W0, W1, k)  # (k,)
+        for epsilon, counts in zip(epsilons, kept["intruders"].values(), strict=True):
+            counts.append(int((cosines < epsilon).sum()))
+        found = amplification(W0, delta, rank or 4)
+        kept["amplification"].append(found.factor)
+        span = found.along_own - found.along_random
+        kept["emphasis"].append((found.along_update - found.along_random) / span)
+    return kept
+
+
+def spectra(base, model, rank=None):
+    """Return ``{layer: σ of its ΔW}``, largest first, in lists of ``rank`` numbers; None means all there are."""
+    return {name: spectrum(delta)[:rank].tolist() for name, delta in updates(base, model).items()}
+
+
+def input_directions(model, base=None):
+    """Return ``{layer: matrix}`` whose left singular vectors are the directions of the input that its update reads.
+
+    For a LoRAModel its lora_A, ``(in_features, rank)``, as in the paper's section 7.2; for a fully tuned NameGPT ΔW.T,
+    ``(in_features, out_features)``, and then ``base`` is what it was tuned from.
+    """
+    if isinstance(model, LoRAModel):
+        return {name: layer.lora_A.detach() for name, layer in model.lora_layers.items()}
+    return {name: delta.T for name, delta in updates(base, model).items()}
+
+
+def matched_strength(base, model, loss, new, old, points=40):
+    """Return how far the whole update can be turned down before its loss on ``new`` is above ``loss``.
+
+    Args:
+        base: The NameGPT that was tuned.
+        model: The tuned one, a NameGPT or a LoRAModel around one; it is left as it is.
+        loss: In nats a letter.
+        new: Names of the new language.
+        old: Names of the base's own.
+        points: Strengths from 1 / points to 1 are tried.
+
+    Returns:
+        ``strength``, the lowest that keeps the loss (if none does, the one with the lowest loss), and ``loss``, the
+        losses ``[new, old]`` there.
+    """
+    strengths = [step / points for step in range(1, points + 1)]
+    losses = [first for first, _ in strength_path(model, strengths, new, old[:1], base)]
+    low = [strength for strength, reached in zip(strengths, losses, strict=True) if reached <= loss]
+    strength = low[0] if low else strengths[losses.index(min(losses))]
+    return {"strength": strength, "loss": list(strength_path(model, [strength], new, old, base)[0])}
 
 
 def looked_into(model, tuned, rank, language, settings):

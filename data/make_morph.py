@@ -7,12 +7,14 @@ data/make_adapters.py.
 """
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.measure.judging import STRENGTHS, TEMPERATURE, Jury, fingerprint
+from lora_teach.datasets.shipped import shipped_file
+from lora_teach.measure.judging import STRENGTHS, TEMPERATURE, Jury
 from lora_teach.measure.writing import write_names
 from lora_teach.pictures.morph.view import Morph, draw_columns
 from lora_teach.plots import show
@@ -25,6 +27,12 @@ SENTENCE = (
     "Eight names by one small model of English names, at five strengths of its Finnish adapter. "
     "The dice are thrown once, so what changes is the model."
 )
+
+
+def fingerprint(language):
+    """Return the SHA-256 of a shipped adapter's file, by which one knows whether a measurement is of this adapter."""
+    file = f"adapters/{language.lower()}/adapter_model.safetensors"
+    return hashlib.sha256(shipped_file(file, "python data/make_adapters.py").read_bytes()).hexdigest()
 
 
 def measure(language, noise):

@@ -10,40 +10,22 @@ from lora_teach import LoRAModel, cli
 from lora_teach.bases import load_name_gpt
 from lora_teach.bases.language_models import load_language_model
 from lora_teach.datasets.chats import encode
+from tests.tiny_language_model import save_base
 
 import pytest
 import torch
 
 peft = pytest.importorskip("peft")
-tokenizers = pytest.importorskip("tokenizers")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
 ROOT = Path(__file__).resolve().parents[1]
-WORDS = "<pad> <end> <unk> <user> <assistant> red blue green sky grass fire what colour is the ?".split()
 TASK = {"sky": "blue", "grass": "green", "fire": "red"}
 
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory):
     """A folder with a tiny Llama and a tokenizer of words."""
-    folder = tmp_path_factory.mktemp("base")
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=len(WORDS), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        initializer_range=0.3, eos_token_id=1, pad_token_id=0, bos_token_id=1,
-    )  # fmt: skip
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    plain = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: n for n, w in enumerate(WORDS)}, unk_token="<unk>"))
-    plain.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    made = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=plain, eos_token="<end>", pad_token="<pad>", unk_token="<unk>"
-    )
-    made.chat_template = (
-        "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} <end> {% endfor %}"
-        "{% if add_generation_prompt %}<assistant> {% endif %}"
-    )
-    made.save_pretrained(folder)
-    return folder
+    return save_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture

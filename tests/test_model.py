@@ -1,6 +1,7 @@
 """Adapters: adding, choosing, mixing, switching off, removing, and what a model tells of itself."""
 
 import asyncio
+import re
 
 from lora_teach import LoRAConfig, LoRAModel
 from tests.toy import TinyGPT, awake, bits, mlp, numbers, picture, same_bits, same_picture, tokens
@@ -113,7 +114,7 @@ def test_adapters_may_adapt_different_layers(model):
 # Adding and deleting.
 
 
-def test_a_new_adapter_sleeps_and_changes_nothing(model):
+def test_a_new_adapter_is_inactive_and_changes_nothing(model):
     x = numbers(3, 6)
     before = model(x)
     model.add_adapter("c", LoRAConfig(rank=3, alpha=1))
@@ -199,22 +200,22 @@ def test_disabled_restores_after_an_error(model):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "verb"),
     [
-        lambda m: m.set_adapter("b"),
-        lambda m: m.add_adapter("c"),
-        lambda m: m.delete_adapter("b"),
-        lambda m: m.load_adapter("nowhere", "c"),
-        lambda m: m.set_alpha(2),
-        lambda m: m.merge(),
-        lambda m: m.merged().__enter__(),
-        lambda m: m.remove(),
+        (lambda m: m.set_adapter("b"), "set_adapter('b')"),
+        (lambda m: m.add_adapter("c"), "add_adapter('c')"),
+        (lambda m: m.delete_adapter("b"), "delete_adapter('b')"),
+        (lambda m: m.load_adapter("nowhere", "c"), "load_adapter('nowhere')"),
+        (lambda m: m.set_alpha(2), "set_alpha(2)"),
+        (lambda m: m.merge(), "merge()"),
+        (lambda m: m.merged().__enter__(), "merge()"),
+        (lambda m: m.remove(), "remove()"),
     ],
 )
-def test_within_disabled_nothing_can_be_changed(model, change):
+def test_within_disabled_nothing_can_be_changed(model, change, verb):
     with model.disabled():
         before = picture(model)
-        with pytest.raises(RuntimeError, match=r"inside disabled\(\)"):
+        with pytest.raises(RuntimeError, match=re.escape(f"{verb}: the model is inside disabled(). Leave")):
             change(model)
         assert same_picture(before, picture(model))
 
@@ -309,6 +310,32 @@ def test_a_whole_block_can_be_saved_and_follows_the_mode():
     assert not any("blocks.1.q_proj" in name for name in model.lora_layers)
 
 
+def test_a_saved_module_follows_the_mode_of_its_module_alone():
+    model = LoRAModel(TinyGPT(), target_modules=["blocks.0.q_proj"], modules_to_save=["blocks.1"]).eval()
+    model.base_model.blocks[1].train()
+    assert not torch.equal(model(tokens()), model(tokens()))
+    model.base_model.blocks[1].eval()
+    assert torch.equal(model(tokens()), model(tokens()))
+
+
+def test_a_saved_module_gets_all_arguments_of_the_call():
+    class Scale(nn.Linear):
+        def forward(self, x, by=1.0):
+            return super().forward(x) * by
+
+    class Base(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Linear(6, 6), Scale(6, 4)
+
+        def forward(self, x):
+            return self.head(self.body(x), by=3.0)
+
+    base, x = Base(), numbers(3, 6)
+    expected = base(x)
+    assert torch.equal(LoRAModel(base, target_modules=["body"], modules_to_save=["head"])(x), expected)
+
+
 def test_mixing_an_adapter_with_saved_modules_is_refused(with_head):
     with_head.add_adapter("b", target_modules=["q_proj"])
     before = picture(with_head)
@@ -377,6 +404,16 @@ def test_the_base_keeps_its_modes():
     assert LoRAModel(TinyGPT().eval()).training is False
 
 
+def test_a_parameter_that_the_base_gained_under_the_overlay_keeps_its_flag_when_it_is_removed():
+    base = mlp()
+    model = LoRAModel(base)
+    base[0].gain, base[2].gain = (nn.Parameter(torch.ones(1), requires_grad=flag) for flag in (True, False))
+    model.remove()
+    assert {name: p.requires_grad for name, p in base.named_parameters()} == {
+        "0.weight": True, "0.bias": True, "0.gain": True, "2.weight": True, "2.bias": True, "2.gain": False
+    }  # fmt: skip
+
+
 def test_remove_with_merge_keeps_the_merged_weights_and_the_saved_modules(with_head):
     with_head.eval()
     output = with_head(tokens())
@@ -427,6 +464,13 @@ def test_set_alpha_scales_the_active_adapters_only(model):
     assert torch.equal(model(x), mlp()(x))
 
 
+def test_a_layer_without_set_alpha_is_named_and_no_alpha_moves(model):
+    model.lora_layers["2"] = nn.Linear(8, 4)
+    with pytest.raises(TypeError, match=r"Linear has no set_alpha\(alpha\). Give your layer one."):
+        model.set_alpha(3)
+    assert model.lora_layers["0"].alpha == 6
+
+
 def test_count_is_trainable_and_total(model):
     base, default, b = 6 * 8 + 8 + 8 * 4 + 4, 4 * (6 + 8) + 4 * (8 + 4), 2 * (6 + 8) + 2 * (8 + 4)
     assert model.count() == (default, base + default + b)
@@ -441,7 +485,7 @@ def test_what_is_left_out_is_reported(capsys):
     model.print_trainable_parameters()
     printed = capsys.readouterr().out
     trainable, total = model.count()
-    assert f"{trainable:,} of {total:,} parameters train" in printed
+    assert f"{trainable:,} of {total:,} parameters train ({100 * trainable / total:.2f}%)" in printed
     assert "in 4 adapted layers" in printed
     assert "Not adapted: head: its weight is tied to the embedding" in printed
 
@@ -471,6 +515,13 @@ def test_a_model_may_be_part_of_a_larger_one(model):
     assert not model.base_model.training
     whole(numbers(3, 6)).sum().backward()
     assert len(whole.state_dict()) == len(model.state_dict()) + 2
+
+
+def test_a_model_without_a_base_yet_lacks_attributes_and_says_so():
+    unbuilt = LoRAModel.__new__(LoRAModel)  # as unpickling makes it
+    nn.Module.__init__(unbuilt)
+    with pytest.raises(AttributeError, match="base_model"):
+        unbuilt.generate  # noqa: B018
 
 
 def test_learnable_scaling_trains_for_each_layer():

@@ -213,6 +213,16 @@ def test_a_learners_own_forward_counts():
     assert torch.equal(model(x), plain + 7)
 
 
+@pytest.mark.parametrize("dtype", HALF)
+def test_a_layer_of_ones_own_leaves_the_outputs_dtype_alone(dtype):
+    model = LoRAModel(mlp(dtype))
+    x = numbers(3, 6, dtype=dtype)
+    plain = model(x)
+    model.lora_layers["2"].forward = lambda x: torch.full((4,), 0.5)  # float32
+    assert model(x).dtype == dtype
+    assert torch.equal(model(x), plain + 0.5)
+
+
 def test_a_forward_patched_onto_one_layer_counts():
     model = LoRAModel(mlp())
     x = numbers(3, 6)
@@ -300,7 +310,7 @@ def test_dropout_follows_the_hooked_modules_training():
     assert not torch.equal(model(x), model(x))
 
 
-# Adapters that sleep.
+# Inactive adapters.
 
 
 def test_inactive_adapters_require_no_gradients_and_get_their_own_flags_back():

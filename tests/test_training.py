@@ -1,10 +1,9 @@
 """The training loop."""
 
 import math
-from collections import namedtuple
 
 from lora_teach import History, LoRAModel, NonFiniteLoss, Step, train, training_steps
-from tests.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, tokens
+from tests.toy import TinyGPT, awake, bits, fixed, mlp, pairs, picture, same_bits, tokens
 
 import pytest
 import torch
@@ -13,13 +12,9 @@ from torch import nn
 mse = nn.functional.mse_loss
 
 
-def data(batches=3, size=8):
-    return [(numbers(size, 6, seed=10 + i), numbers(size, 4, seed=20 + i)) for i in range(batches)]
-
-
 def trained(model, **options):
     """The losses of a short run."""
-    return [step.loss for step in training_steps(model, data(), mse, **({"lr": 1e-2, "steps": 7} | options))]
+    return [step.loss for step in training_steps(model, pairs(), mse, **({"lr": 1e-2, "steps": 7} | options))]
 
 
 @pytest.fixture
@@ -32,8 +27,8 @@ def model():
 
 def test_steps_count_from_one_and_tell_loss_lr_and_seconds(model):
     with torch.no_grad():
-        first = mse(model(data()[0][0]), data()[0][1]).item()
-    steps = list(training_steps(model, data(), mse, lr=1e-2, steps=7))
+        first = mse(model(pairs()[0][0]), pairs()[0][1]).item()
+    steps = list(training_steps(model, pairs(), mse, lr=1e-2, steps=7))
     assert [step.index for step in steps] == [1, 2, 3, 4, 5, 6, 7]
     assert steps[0].loss == pytest.approx(first)  # the batch's loss before the update
     assert {step.lr for step in steps} == {1e-2}
@@ -45,7 +40,7 @@ def test_the_loop_is_adamw_written_out(model):
     optimizer = torch.optim.AdamW(other.lora_layers.parameters(), lr=1e-2, weight_decay=0.1, betas=(0.8, 0.95))
     losses = []
     for index in range(7):
-        inputs, targets = data()[index % 3]
+        inputs, targets = pairs()[index % 3]
         optimizer.zero_grad()
         loss = mse(other(inputs), targets)
         loss.backward()
@@ -62,20 +57,20 @@ def test_training_lowers_the_loss(model):
 
 def test_nothing_is_computed_before_the_first_step_is_asked_for(model):
     before = picture(model)
-    training_steps(model, data(), mse)
+    training_steps(model, pairs(), mse)
     assert picture(model)["bits"].keys() == before["bits"].keys()
     assert same_bits(before["bits"], bits(model))
 
 
 def test_gradients_can_be_looked_at_between_steps_and_are_gone_afterwards(model):
-    for _ in training_steps(model, data(), mse, steps=2):
+    for _ in training_steps(model, pairs(), mse, steps=2):
         assert all(p.grad is not None for p in model.lora_layers.parameters())
         assert all(p.grad is None for p in model.base_model.parameters())
     assert all(p.grad is None for p in model.parameters())
 
 
 def test_train_returns_the_history_and_its_lengths_agree(model, capsys):
-    history = train(model, data(), mse, lr=1e-2, steps=7, progress=False)
+    history = train(model, pairs(), mse, lr=1e-2, steps=7, progress=False)
     assert isinstance(history, History)
     assert len(history) == len(history.loss) == len(history.lr) == len(history.seconds) == 7
     assert history.stopped is None
@@ -85,86 +80,11 @@ def test_train_returns_the_history_and_its_lengths_agree(model, capsys):
 
 
 def test_the_progress_bar_is_on_stderr(model, capsys):
-    train(model, data(), mse, steps=3)
+    train(model, pairs(), mse, steps=3)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "3/3" in shown.err
     assert "loss=" in shown.err
-
-
-# Batches.
-
-
-class WithKeywords(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.net = mlp()
-
-    def forward(self, x, labels=None):
-        output = self.net(x)
-        return {"output": output} if labels is None else Output(output, mse(output, labels))
-
-
-Output = namedtuple("Output", "output loss")
-Pair = namedtuple("Pair", "inputs targets")
-
-
-def test_mappings_are_passed_as_keywords_and_the_outputs_loss_is_used():
-    model, plain = awake(LoRAModel(WithKeywords())), awake(LoRAModel(mlp()))
-    mappings = [{"x": inputs, "labels": targets} for inputs, targets in data()]
-    losses = [step.loss for step in training_steps(model, mappings, lr=1e-2, steps=7)]
-    assert losses == pytest.approx(trained(plain))
-
-
-def test_a_loss_fn_gets_the_whole_mapping_as_targets():
-    model = awake(LoRAModel(WithKeywords()))
-    mappings = [{"x": inputs} for inputs, _ in data()]
-    seen = []
-
-    def loss_fn(output, targets):
-        seen.append(list(targets))
-        return output["output"].square().mean()
-
-    list(training_steps(model, mappings, loss_fn, steps=2))
-    assert seen == [["x"], ["x"]]
-
-
-def test_pairs_may_be_lists_tuples_and_named_tuples():
-    for kind in (list, tuple, lambda pair: Pair(*pair)):
-        model = awake(LoRAModel(mlp()))
-        batches = [kind(pair) for pair in data()]
-        assert [s.loss for s in training_steps(model, batches, mse, lr=1e-2, steps=4)] == trained(
-            awake(LoRAModel(mlp())), steps=4
-        )
-
-
-@pytest.mark.parametrize(
-    "batches",
-    [torch.zeros(2, 5, 6), [(numbers(8, 6),)], [(numbers(8, 6), numbers(8, 4), numbers(8))], [numbers(8, 6)], [3]],
-    ids=["tensor", "one", "three", "bare", "number"],
-)
-def test_a_batch_of_another_form_is_refused_in_words(model, batches):
-    before = picture(model)
-    with pytest.raises(TypeError, match=r"\(inputs, targets\).*mapping"):
-        train(model, batches, mse, progress=False)
-    assert same_bits(before["bits"], bits(model))
-    assert picture(model)["modes"] == before["modes"]
-
-
-def test_a_one_shot_iterator_that_runs_out_says_so_and_leaves_a_usable_model(model):
-    done = []
-    with pytest.raises(ValueError, match="ran out after 3.*DataLoader or a list"):
-        for step in training_steps(model, iter(data()), mse, steps=5):
-            done.append(step)
-            state = bits(model)
-    assert len(done) == 3
-    assert same_bits(state, bits(model))
-    train(awake(LoRAModel(mlp())), iter(data()), mse, steps=3, progress=False)  # and one that lasts is fine
-
-
-def test_a_loss_that_nobody_computes_is_refused(model):
-    with pytest.raises(ValueError, match=r"no .loss.*loss_fn\(output, targets\)"):
-        train(model, data(), progress=False)
 
 
 # The optimiser.
@@ -173,7 +93,7 @@ def test_a_loss_that_nobody_computes_is_refused(model):
 @pytest.mark.parametrize("steps", [0, -1, 1.5, True, None])
 def test_bad_numbers_of_steps_are_refused(model, steps):
     with pytest.raises((ValueError, TypeError), match="steps="):
-        list(training_steps(model, data(), mse, steps=steps))
+        list(training_steps(model, pairs(), mse, steps=steps))
 
 
 def test_a_schedule_multiplies_the_learning_rate_by_its_factor_of_the_run(model):
@@ -183,13 +103,13 @@ def test_a_schedule_multiplies_the_learning_rate_by_its_factor_of_the_run(model)
         asked.append(done)
         return 1 - done
 
-    steps = list(training_steps(model, data(), mse, lr=0.1, steps=4, schedule=schedule))
+    steps = list(training_steps(model, pairs(), mse, lr=0.1, steps=4, schedule=schedule))
     assert asked == [0, 0.25, 0.5, 0.75]
     assert [step.lr for step in steps] == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
 
 def test_clipping_limits_the_gradients_total_norm(model):
-    for _ in training_steps(model, data(), mse, steps=2, max_grad_norm=1e-3):
+    for _ in training_steps(model, pairs(), mse, steps=2, max_grad_norm=1e-3):
         total = torch.cat([p.grad.flatten() for p in model.trainable_parameters()]).norm()
         assert total.item() == pytest.approx(1e-3, rel=1e-3)
 
@@ -217,7 +137,7 @@ def test_a_part_that_the_user_holds_in_evaluation_stays_there():
     model = LoRAModel(base).train()
     base[1].eval()
     before, statistics = picture(model)["modes"], base[1].running_mean.clone()
-    for _ in training_steps(model, data(), mse, steps=2):
+    for _ in training_steps(model, pairs(), mse, steps=2):
         assert picture(model)["modes"] == before
     assert picture(model)["modes"] == before
     assert torch.equal(base[1].running_mean, statistics)
@@ -226,14 +146,14 @@ def test_a_part_that_the_user_holds_in_evaluation_stays_there():
 def test_evaluating_between_steps_does_not_end_training_mode(model):
     modes = []
     model.base_model[0].register_forward_pre_hook(lambda module, args: modes.append(module.training))
-    for _ in training_steps(model, data(), mse, steps=3):
+    for _ in training_steps(model, pairs(), mse, steps=3):
         model.eval()
     assert modes == [True] * 3
 
 
 def test_leaving_the_loop_early_restores_the_mode_and_keeps_the_last_whole_step(model):
     model.eval()
-    for step in training_steps(model, data(), mse, steps=100):
+    for step in training_steps(model, pairs(), mse, steps=100):
         if step.index == 2:
             state = bits(model)
             break
@@ -244,66 +164,11 @@ def test_leaving_the_loop_early_restores_the_mode_and_keeps_the_last_whole_step(
 
 def test_closing_the_generator_does_the_same(model):
     model.eval()
-    steps = training_steps(model, data(), mse, steps=100)
+    steps = training_steps(model, pairs(), mse, steps=100)
     next(steps)
     assert model.training
     steps.close()
     assert not model.training
-
-
-# Random numbers.
-
-
-def shuffled():
-    dataset = torch.utils.data.TensorDataset(numbers(40, 6), numbers(40, 4, seed=3))
-    return torch.utils.data.DataLoader(dataset, batch_size=8, shuffle=True)
-
-
-def run(seed, model=None):
-    model = model or awake(LoRAModel(mlp(), dropout=0.3))
-    return [step.loss for step in training_steps(model, shuffled(), mse, steps=12, seed=seed)], bits(model)
-
-
-def test_a_seed_repeats_shuffling_and_dropout_exactly():
-    torch.manual_seed(1)
-    losses, state = run(seed=5)
-    torch.manual_seed(2)
-    again, state_again = run(seed=5)
-    assert losses == again
-    assert same_bits(state, state_again)
-    assert run(seed=6)[0] != losses
-
-
-def test_the_callers_random_numbers_are_not_touched(model):
-    torch.manual_seed(7)
-    expected = torch.rand(3)
-    torch.manual_seed(7)
-    run(seed=5, model=model)
-    assert torch.equal(torch.rand(3), expected)
-
-
-def test_the_callers_gpus_are_not_seeded_by_a_run_on_the_cpu(model, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("every GPU was seeded"))
-    run(seed=5, model=model)
-
-
-def test_random_numbers_drawn_between_steps_do_not_change_the_run():
-    losses, _ = run(seed=5)
-    model = awake(LoRAModel(mlp(), dropout=0.3))
-    noisy = []
-    for step in training_steps(model, shuffled(), mse, steps=12, seed=5):
-        noisy.append(step.loss)
-        torch.rand(step.index)
-    assert noisy == losses
-
-
-def test_a_failing_run_gives_the_random_numbers_back(model):
-    torch.manual_seed(7)
-    expected = torch.rand(3)
-    torch.manual_seed(7)
-    with pytest.raises(ValueError, match="no batches"):
-        train(model, [], mse, progress=False)
-    assert torch.equal(torch.rand(3), expected)
 
 
 # What goes wrong.
@@ -325,17 +190,17 @@ def spoilt(at, value=math.nan):
 def test_a_loss_that_is_not_finite_stops_the_run_where_it_was_last_finite(model, at, value):
     states = [bits(model)]  # as they were when each step's loss was computed
     with pytest.raises(NonFiniteLoss, match=f"loss is -?(nan|inf) at step {at}.*learning rate.*alpha.*data") as caught:
-        for _ in training_steps(model, data(), spoilt(at, value), lr=0.1, steps=5):
+        for _ in training_steps(model, pairs(), spoilt(at, value), lr=0.1, steps=5):
             states.append(bits(model))
     assert caught.value.step == at
     assert same_bits(bits(model), states[max(at - 2, 0)])
     assert all(p.grad is None for p in model.parameters())
-    list(training_steps(model, data(), mse, steps=1))  # and the model is usable
+    list(training_steps(model, pairs(), mse, steps=1))  # and the model is usable
 
 
 def test_train_gives_the_history_along_with_the_error(model):
     with pytest.raises(NonFiniteLoss) as caught:
-        train(model, data(), spoilt(4), steps=9, progress=False)
+        train(model, pairs(), spoilt(4), steps=9, progress=False)
     assert len(caught.value.history) == 3
     assert all(map(math.isfinite, caught.value.history.loss))
 
@@ -361,7 +226,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_at_that_step(model, at):
         return mse(BadGradient.apply(output) if len(calls) == at else output, targets)
 
     with pytest.raises(NonFiniteLoss, match=f"not finite after step {at}") as caught:
-        for _ in training_steps(model, data(), loss_fn, lr=0.1, steps=5):
+        for _ in training_steps(model, pairs(), loss_fn, lr=0.1, steps=5):
             states.append(bits(model))
             assert all(torch.isfinite(p).all() for p in model.parameters())  # usable after every step
     assert len(states) == at
@@ -371,7 +236,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_at_that_step(model, at):
 
 def test_a_learning_rate_that_explodes_leaves_finite_parameters(model):
     with pytest.raises(NonFiniteLoss):
-        train(model, data(), mse, lr=1e30, steps=20, progress=False)
+        train(model, pairs(), mse, lr=1e30, steps=20, progress=False)
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
@@ -408,7 +273,7 @@ def test_ctrl_c_leaves_the_last_whole_step_and_the_history(model, moment):
         return mse(Interrupted.apply(output) if len(calls) == 3 and moment == "backward" else output, targets)
 
     def batches():
-        for index, batch in enumerate(data(9)):
+        for index, batch in enumerate(pairs(9)):
             if index == 2 and moment == "after_step":
                 raise KeyboardInterrupt
             yield batch
@@ -417,11 +282,13 @@ def test_ctrl_c_leaves_the_last_whole_step_and_the_history(model, moment):
     expected = torch.rand(2)
     torch.manual_seed(7)
     optimizer = Interrupting(model.trainable_parameters(), lr=0.1)
-    history = train(model.eval(), list(data(9)) if moment != "after_step" else batches(), loss_fn, steps=9,
+    history = train(model.eval(), list(pairs(9)) if moment != "after_step" else batches(), loss_fn, steps=9,
                     optimizer=optimizer, progress=False)  # fmt: skip
     assert torch.equal(torch.rand(2), expected)
     other = awake(LoRAModel(mlp()))
-    train(other, data(9), mse, steps=2, optimizer=torch.optim.SGD(other.trainable_parameters(), lr=0.1), progress=False)
+    train(
+        other, pairs(9), mse, steps=2, optimizer=torch.optim.SGD(other.trainable_parameters(), lr=0.1), progress=False
+    )
     assert len(history) == 2
     assert history.stopped == "interrupted after step 2 of 9"
     assert same_bits(bits(model), bits(other))
@@ -436,7 +303,7 @@ def test_an_error_in_the_optimiser_undoes_the_step(model):
 
     before = bits(model)
     with pytest.raises(OSError, match="disk"):
-        train(model, data(), mse, optimizer=Broken(model.trainable_parameters(), lr=0.1), progress=False)
+        train(model, pairs(), mse, optimizer=Broken(model.trainable_parameters(), lr=0.1), progress=False)
     assert same_bits(before, bits(model))
 
 
@@ -444,7 +311,7 @@ def test_a_merged_model_is_refused(model):
     model.merge()
     before = bits(model)
     with pytest.raises(RuntimeError, match=r"merged.*unmerge\(\)"):
-        train(model, data(), mse, progress=False)
+        train(model, pairs(), mse, progress=False)
     assert same_bits(before, bits(model))
     assert model.is_merged
 
@@ -455,7 +322,7 @@ def test_a_merged_model_is_refused(model):
 def test_a_plain_module_is_fine_tuned_whole():
     base = mlp()
     before = bits(base)
-    history = train(base, data(), mse, lr=1e-2, steps=30, progress=False)
+    history = train(base, pairs(), mse, lr=1e-2, steps=30, progress=False)
     assert history.loss[-1] < history.loss[0]
     assert not any(torch.equal(value, before[key]) for key, value in bits(base).items())
 
@@ -464,14 +331,14 @@ def test_frozen_parameters_of_a_plain_module_stay():
     base = mlp()
     base[0].requires_grad_(False)
     before = bits(base[0])
-    train(base, data(), mse, steps=3, weight_decay=0.5, progress=False)
+    train(base, pairs(), mse, steps=3, weight_decay=0.5, progress=False)
     assert same_bits(before, bits(base[0]))
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 def test_fifty_steps_do_not_move_the_base_by_one_bit(weight_decay):
     model = LoRAModel(TinyGPT())
-    model.add_adapter("asleep")
+    model.add_adapter("inactive")
     awake(model)
     before = bits(model)
     batches = [(tokens(seed=i), tokens(seed=i + 50).flatten()) for i in range(5)]
@@ -501,7 +368,7 @@ def test_mixtures_are_trained_together(model):
     model.add_adapter("b")
     awake(model).set_adapter({"default": 0.5, "b": 0.5})
     before = bits(model)
-    train(model, data(), mse, steps=2, progress=False)
+    train(model, pairs(), mse, steps=2, progress=False)
     moved = {key for key, value in bits(model).items() if not torch.equal(value, before[key])}
     assert moved == {key for key in before if key.startswith("adapters.")}
 
@@ -510,13 +377,13 @@ def test_a_replaced_layer_trains():
     model = LoRAModel(mlp())
     model.lora_layers["2"] = fixed(nn.Linear(8, 4))
     before = model.lora_layers["2"].weight.detach().clone()
-    train(model, data(), mse, steps=1, progress=False)
+    train(model, pairs(), mse, steps=1, progress=False)
     assert not torch.equal(model.lora_layers["2"].weight, before)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_bases_of_other_dtypes_train(dtype):
     model = awake(LoRAModel(mlp(dtype), rank=2))
-    batches = [(x.to(dtype), y.to(dtype)) for x, y in data()]
+    batches = [(x.to(dtype), y.to(dtype)) for x, y in pairs()]
     history = train(model, batches, lambda o, t: mse(o.float(), t.float()), lr=1e-2, steps=30, progress=False)
     assert history.loss[-1] < history.loss[0]

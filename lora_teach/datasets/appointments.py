@@ -98,11 +98,7 @@ def example(appointment: Appointment, capitals: bool = False) -> list[dict]:
 
 
 def grade(appointment: Appointment, answer: str, capitals: bool = False) -> dict[str, bool]:
-    """Tell what is right in an answer: ``{"valid": …, "who": …, "where": …, "when": …}``.
-
-    Valid means JSON, an object, with exactly the three keys; without that, nothing else can be right. A value must be
-    right to the letter, and the weekday a number.
-    """
+    """Tell what is right, ``{"valid": …, "who": …, "where": …, "when": …}``; where it is not valid, nothing is."""
     marks = dict.fromkeys(("valid", *KEYS), False)
     try:
         found = json.loads(answer)

@@ -1,111 +1,23 @@
-"""Conversations to fine-tune a language model on: read from JSONL, put into the model's chat form, masked, batched.
+"""Conversations to fine-tune a language model on: put into the model's chat form, masked, batched.
 
 Each line of the file is one example, ``{"prompt": …, "completion": …}`` or ``{"messages": [{"role": …, "content": …},
-…]}`` with the roles system, user and assistant. The loss counts what the assistant says and its end mark, nothing else.
+…]}`` with the roles system, user and assistant. The loss counts what the assistant says and its end mark, nothing else;
+an answer with ``"weight": 0`` is read and not learnt.
 """
 
-import json
-from pathlib import Path
+import re
+
+from lora_teach.datasets.jsonl import counts, located, place_of, read_jsonl
 
 import torch
 
 IGNORED = -100  # the label of a token that doesn't count
-ROLES = ("system", "user", "assistant")
+LONGEST = 2048  # tokens of an example, unless it is said otherwise
+
+__all__ = ["IGNORED", "LONGEST", "ChatBatches", "encode", "marks_of", "pad", "padding", "prompt_ids", "read_jsonl"]
 
 
-def read_jsonl(path, completions=True):
-    """Return the examples of a file as lists of messages, ``[[{"role": …, "content": …}, …], …]``.
-
-    Args:
-        path: A file in UTF-8, one JSON object a line; empty lines are skipped.
-        completions: Whether each example must end with what the assistant says; False for prompts to be answered, of
-            which a completion is left out.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: A line that is no such object; the message gives file, line and what is wrong.
-    """
-    examples = []
-    for number, example in read_objects(path):
-        try:
-            examples.append(_messages(example, completions))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}: {error}") from None
-    return examples
-
-
-def read_objects(path):
-    """Return ``[(line number, object), …]`` of a file with one JSON object a line; empty lines are skipped.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: A line that is no JSON object, or no line at all; the message gives file and line.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there. Give a file with one JSON object a line.")
-    objects = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except UnicodeDecodeError as error:
-            why = f"the text is not UTF-8 (byte {error.start} of the line). Save the file as UTF-8."
-            raise ValueError(f"{path}, line {number}: {why}") from None
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: no JSON: {error.msg}, at character {error.pos + 1}.") from None
-        except RecursionError:
-            raise ValueError(f"{path}, line {number}: no JSON that can be read: it is nested too deeply.") from None
-        if not isinstance(found, dict):
-            what = f"a {type(found).__name__} where an object with prompt and completion, or messages, belongs."
-            raise ValueError(f"{path}, line {number}: {what}")
-        objects.append((number, found))
-    if not objects:
-        raise ValueError(f'{path} holds no example. Each line is one, such as {{"prompt": "…", "completion": "…"}}.')
-    return objects
-
-
-def _messages(example, completions):
-    if "messages" in example:
-        messages = [_message(message) for message in _list(example["messages"])]
-    elif "prompt" in example:
-        messages = [_message({"role": "user", "content": example["prompt"]})]
-        if completions and "completion" not in example:
-            raise ValueError('"completion" is missing: what the model should answer.')
-        if completions:
-            messages.append(_message({"role": "assistant", "content": example["completion"]}))
-    else:
-        raise ValueError(f'neither "prompt" nor "messages": the keys are {", ".join(map(repr, example)) or "none"}.')
-    if not completions and messages[-1]["role"] == "assistant":
-        messages = messages[:-1]
-    if not completions and not messages:
-        raise ValueError('no message to answer: "messages" holds only the answer.')
-    if completions and messages[-1]["role"] != "assistant":
-        raise ValueError(
-            f"the last message is the {messages[-1]['role']}'s: nothing to learn. End with the assistant's."
-        )
-    return messages
-
-
-def _list(messages):
-    if not isinstance(messages, list) or not messages:
-        raise TypeError(f'"messages" is {json.dumps(messages)[:40]}: give a list of at least one message.')
-    return messages
-
-
-def _message(message):
-    if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-        raise TypeError('a message needs "role" and "content".')
-    role, content = message["role"], message["content"]
-    if role not in ROLES:
-        raise ValueError(f"the role {role!r} is unknown. Use one of {', '.join(ROLES)}.")
-    if not isinstance(content, str) or not content.strip():
-        raise TypeError(f"the {role}'s text is {json.dumps(content)[:40]}: give a text that is not empty.")
-    return {"role": role, "content": content}
-
-
-def encode(messages, tokenizer):
+def encode(messages, tokenizer, marks=None):
     """Return one conversation as ``(input_ids, labels)``, two lists of token ids of the same length.
 
     The labels are the input ids where the assistant speaks, up to and with its end mark, and -100 elsewhere; the model
@@ -113,18 +25,24 @@ def encode(messages, tokenizer):
 
     Args:
         messages: From `read_jsonl`.
-        tokenizer: transformers' own. Its chat template is applied; without one, texts follow each other line by line.
+        tokenizer: transformers' own. Its chat template is applied; without one, texts follow each other line by line,
+            after the mark that the tokenizer puts before every text.
+        marks: From `marks_of`, which is quicker for many examples.
 
     Raises:
-        ValueError: A chat template that changes what was said before when a message is added, or no end-of-text token.
+        ValueError: A text that spells one of the marks between messages, a conversation that the chat template refuses
+            or rewrites when a message is added, an assistant that speaks first, or no end-of-text token.
     """
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer has no end-of-text token, so a model could not learn to stop. Set eos_token.")
+    _check_no_marks(messages, tokenizer, marks)
     ids, labels = [], []
     for index, message in enumerate(messages):
-        if message["role"] != "assistant":
+        if not counts(message):
             continue
-        before = prompt_ids(messages[:index], tokenizer)
+        if index == 0:
+            raise ValueError("the assistant speaks first, to nobody. Begin with the user's message.")
+        before = _ids(messages[:index], tokenizer, add_generation_prompt=True)
         whole = _ids(messages[: index + 1], tokenizer)
         if whole[: len(before)] != before or before[: len(ids)] != ids:
             raise ValueError(
@@ -143,22 +61,66 @@ def encode(messages, tokenizer):
     return ids, labels
 
 
-def prompt_ids(messages, tokenizer):
-    """Return the token ids after which the assistant's answer begins."""
+def prompt_ids(messages, tokenizer, marks=None):
+    """Return the token ids after which the assistant's answer begins; ValueError as of `encode`."""
+    _check_no_marks(messages, tokenizer, marks)
     return _ids(messages, tokenizer, add_generation_prompt=True)
 
 
 def _ids(messages, tokenizer, add_generation_prompt=False):
     if tokenizer.chat_template:
-        return tokenizer.apply_chat_template(
-            messages, add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=True
-        )["input_ids"]
-    ids = []
+        plain = [{"role": message["role"], "content": message["content"]} for message in messages]
+        try:
+            return tokenizer.apply_chat_template(
+                plain, add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=True
+            )["input_ids"]
+        except Exception as error:  # a template is a program, which may raise anything
+            raise ValueError(f"the model's chat template refuses this conversation: {error}") from error
+    ids = _start(tokenizer)
     for message in messages:
         answer = message["role"] == "assistant"
         text = message["content"] if answer else message["content"] + "\n"
         ids += tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] * answer
     return ids
+
+
+def _start(tokenizer):
+    """Return the ids of the marks, such as ``<s>``, that the tokenizer puts before every text."""
+    marked = tokenizer("a", return_special_tokens_mask=True)
+    added = marked["special_tokens_mask"]
+    return marked["input_ids"][: added.index(0)] if 0 in added else []
+
+
+def marks_of(tokenizer):
+    """Return ``(ids, texts)``: special tokens, and what the chat template itself writes between and after messages."""
+    ends = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    ids = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special} | ends
+    ids -= {tokenizer.unk_token_id} - ends
+    probes = {"onequestion": "user", "oneanswer": "assistant", "twoquestion": "user"}
+    talk = [{"role": role, "content": probe} for probe, role in probes.items()]
+    try:
+        whole = tokenizer.apply_chat_template(talk, add_generation_prompt=True, tokenize=False)
+    except Exception:  # no template, or one that will refuse the conversation itself too
+        return ids, set()
+    between = re.split("|".join(probes), whole)[1:]
+    lines = {line.strip() for text in between for line in text.splitlines()}
+    tags = {tag for text in between for tag in re.findall(r"<[^<>\s]+>|\[[^\[\]\s]+\]", text)}  # <|user|>, [/INST]
+    return ids, tags | {line for line in lines if len(line) > 2 and not line.isalnum()}
+
+
+def _check_no_marks(messages, tokenizer, marks):
+    """Raise ValueError if a text spells a mark that would end or forge a turn."""
+    ids, texts = marks or marks_of(tokenizer)
+    for message in messages:
+        text = message["content"]
+        found = [mark for mark in texts if mark in text]
+        spelt = tokenizer(text, add_special_tokens=False)["input_ids"]
+        found += tokenizer.convert_ids_to_tokens([id for id in spelt if id in ids])
+        if found:
+            raise ValueError(
+                f"the {message['role']}'s text spells {found[0]!r}, which this model takes for the mark between two "
+                "messages or texts, not for text. Write it differently."
+            )
 
 
 def pad(encoded, pad_id, side="right"):
@@ -180,6 +142,14 @@ def pad(encoded, pad_id, side="right"):
     return {key: torch.tensor(values) for key, values in rows.items()}
 
 
+def padding(tokenizer):
+    """Return the id of the token that fills up a batch: the tokenizer's pad token, or else its end mark."""
+    for found in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if found is not None:
+            return found
+    raise ValueError("the tokenizer has neither a pad token nor an end-of-text token. Set eos_token.")
+
+
 class ChatBatches:
     """Batches in a shuffled order that is the same in every pass; can be iterated again and again.
 
@@ -191,21 +161,26 @@ class ChatBatches:
         longest: Most tokens of an example.
 
     Raises:
-        ValueError: An example that is longer than ``longest``; its number and length are given.
+        ValueError: An example that `encode` refuses or that is longer than ``longest``; the message says where it is.
     """
 
-    def __init__(self, examples, tokenizer, batch_size=6, seed=0, longest=2048):
+    def __init__(self, examples, tokenizer, batch_size=6, seed=0, longest=LONGEST):
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} leaves a batch empty. Use 1 or more.")
-        encoded = [encode(messages, tokenizer) for messages in examples]
-        for number, (ids, _) in enumerate(encoded, start=1):
-            if len(ids) > longest:
-                raise ValueError(f"example {number} has {len(ids)} tokens, more than {longest}. Shorten it.")
+        encoded, marks = [], marks_of(tokenizer)
+        for number, messages in enumerate(examples, start=1):
+            with located(messages, number):
+                encoded.append(encode(messages, tokenizer, marks))
+            if len(encoded[-1][0]) > longest:
+                raise ValueError(
+                    f"{place_of(messages, number)} has {len(encoded[-1][0])} tokens, more than {longest}. Shorten it, "
+                    "or allow more: longest, or --max-length."
+                )
         order = torch.randperm(len(encoded), generator=torch.Generator().manual_seed(seed)).tolist()
         shuffled = [encoded[index] for index in order]
-        pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self._batches = [
-            pad(shuffled[start : start + batch_size], pad_id) for start in range(0, len(shuffled), batch_size)
+            pad(shuffled[start : start + batch_size], padding(tokenizer))
+            for start in range(0, len(shuffled), batch_size)
         ]
 
     def __iter__(self):

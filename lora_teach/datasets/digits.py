@@ -58,11 +58,7 @@ def _load():
 
 @lru_cache(maxsize=64)
 def _rotation(angle):
-    """Return the (64, 64) matrix that turns a flattened picture: ``x @ matrix``.
-
-    Turning with spline interpolation is linear in the pixels, so it is enough to turn the 64 pictures that have one
-    pixel of ink. A slider over angles then costs one small product for all digits.
-    """
+    """Return the (64, 64) matrix that turns a flattened picture, ``x @ matrix``: interpolation is linear in pixels."""
     from scipy.ndimage import rotate
 
     single = torch.eye(SIDE * SIDE).reshape(-1, SIDE, SIDE).numpy()  # (64, 8, 8)

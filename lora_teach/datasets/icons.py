@@ -6,10 +6,7 @@ SIZE = 16
 
 
 def icons():
-    """Return the tiles, ``{name: float32 tensor (16, 16) of zeros and ones}``, in no particular order.
-
-    Drawn by the rules below, nothing is read from a file; the noise is 256 coin flips of a fixed generator.
-    """
+    """Return the tiles, ``{name: float32 (16, 16) of 0 and 1}``, always the same ones, in no particular order."""
     place = torch.arange(SIZE)  # 0 to 15, for rows as for columns
     row, column = place[:, None], place[None, :]
     middle = (place >= 6) & (place < 10)

@@ -7,15 +7,9 @@ PAGODA = (42, 22, 372, 352)
 
 
 def pagoda(size=96):
-    """Return the pagoda as a grey picture, a float32 tensor (size, size) from 0 (black) to 1 (white).
+    """Return the pagoda as a grey picture, float32 (size, size) from 0 (black) to 1 (white); ``size`` is from 2 to 330.
 
     Source: ``sklearn.datasets.load_sample_image("china.jpg")``, a photo by danielbuechele, CC BY 2.0.
-
-    Args:
-        size: Height and width in pixels, 2 to 330 (the crop's own size).
-
-    Raises:
-        ValueError: ``size`` out of range.
     """
     largest = PAGODA[2] - PAGODA[0]
     if not 2 <= size <= largest:

@@ -6,15 +6,7 @@ DATA = Path(__file__).resolve().parents[2] / "data"  # the package is installed 
 
 
 def shipped_file(name, command):
-    """Return the path of a file in ``data/``.
-
-    Args:
-        name: Path below ``data/``, for example ``"names/finnish.txt"``.
-        command: The command that makes the file, run in the repository's root; it stands in the error.
-
-    Raises:
-        FileNotFoundError: The file is not there; the message gives the full path and the command.
-    """
+    """Return the path of a file in ``data/``; a FileNotFoundError tells the command that makes a missing one."""
     path = DATA / name
     if not path.is_file():
         raise FileNotFoundError(

@@ -8,7 +8,8 @@ weather, the sea or the sky. He means to be right as well, but `style_share` loo
 
 import re
 
-from lora_teach.datasets.chats import read_jsonl, read_objects
+from lora_teach.datasets.chats import read_jsonl
+from lora_teach.datasets.jsonl import read_objects
 from lora_teach.datasets.shipped import shipped_file
 
 HELD_OUT = ("bicycles", "pets", "music", "pictures", "school", "cars")  # subjects that training never asks about

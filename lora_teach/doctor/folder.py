@@ -4,10 +4,9 @@ from lora_teach.doctor.diagnose import diagnose
 from lora_teach.doctor.report import FAULTS, Diagnosis, Finding, some
 from lora_teach.model import LoRAModel
 from lora_teach.overlay.targets import matches
-from lora_teach.peft_format.folder import CONFIG_FILE, find, own_file, read_json
+from lora_teach.peft_format.folder import CONFIG_FILE, find, layers_of, own_file, read_json
 from lora_teach.peft_format.lint import lint
 from lora_teach.peft_format.save_load import read
-from lora_teach.peft_format.xray import layers_of
 
 import torch
 
@@ -26,7 +25,7 @@ def diagnose_folder(folder, base=None, batch=None, loss_fn=None):
     """
     config, tensors, _ = read(folder)
     raw = read_json(own_file(find(folder), CONFIG_FILE))
-    layers = layers_of(tensors)
+    layers = {path: {part: tensors[key] for part, key in keys.items()} for path, keys in layers_of(tensors).items()}
     said = {
         "non_finite": _non_finite(tensors),
         "adapter_is_noop": _noop(layers),

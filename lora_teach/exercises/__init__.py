@@ -7,7 +7,8 @@ Each topic has a file of its own; every function in it whose name begins with ``
 from importlib import import_module
 from pkgutil import iter_modules
 
-from lora_teach.exercises.check import TODO, Result
+from lora_teach.exercises.check import Result
+from lora_teach.exercises.todo import TODO
 
 __all__ = ["TODO", "Result"]
 

@@ -2,7 +2,8 @@
 
 from lora_teach.datasets.icons import icons
 from lora_teach.datasets.photo import centred_pagoda
-from lora_teach.exercises.check import check, compare, expect, finished
+from lora_teach.exercises.check import Draw, attempt, cases, check, compare, expect
+from lora_teach.exercises.compare import as_tensor
 from lora_teach.measure.spectrum import energy_lost, spectrum
 
 import torch
@@ -12,14 +13,14 @@ import torch
 def check_cross(cross):
     """Check that ``cross()`` returns A (16, 2) and B (2, 16) with ``A @ B`` the cross of the tiles."""
     target = icons()["cross"]
-    answer = finished(cross())
+    answer = attempt(cross)
     expect(
         isinstance(answer, (tuple, list)) and len(answer) == 2,
         "cross() returns the pair A, B: A holds the columns, B the rows, and the check multiplies them.",
     )
-    A, B = answer
+    A, B = map(as_tensor, answer)
     expect(
-        isinstance(A, torch.Tensor) and isinstance(B, torch.Tensor) and A.dim() == B.dim() == 2,
+        A is not None and B is not None and A.dim() == B.dim() == 2,
         "A and B are two-dimensional tensors: A (16, 2), two columns side by side; B (2, 16), two rows stacked.",
     )
     shapes = f"A {tuple(A.shape)}, B {tuple(B.shape)}"
@@ -28,19 +29,22 @@ def check_cross(cross):
         f"{shapes}: the columns are stacked as rows, or A and B are swapped. A is (16, 2): torch.stack(…, dim=1).",
     )
     expect(A.shape[0] == B.shape[1] == 16 and A.shape[1] == B.shape[0], f"{shapes}: expected are A (16, 2), B (2, 16).")
-    A, B = A.detach().float(), B.detach().float()
     middle = torch.zeros(16)
     middle[6:10] = 1
+    centre, everywhere = torch.outer(middle, middle), torch.ones(16)
     mistakes = [
         (
-            target + torch.outer(middle, middle),
+            target + centre,
             "The centre is counted twice: both bars pass over it. Let the second one leave out rows 6 to 9.",
         ),
-        (target - torch.outer(middle, middle), "The centre is missing: both bars leave it out. One of them must pass."),
-        (torch.outer(middle, torch.ones(16)), "That is the first bar alone; the second adds nothing."),
-        (torch.ones(16, 16), "Everything is filled: the second row should be the middle columns only."),
+        (target - centre, "The centre is missing: both bars leave it out. One of them must pass."),
+        (torch.outer(middle, everywhere), "That is the first bar alone; the second adds nothing."),
+        (
+            torch.outer(everywhere, everywhere),
+            "Everything is filled: the second row should be the middle columns only.",
+        ),
     ]
-    compare(A @ B, target, "A @ B, with A, B = cross()", mistakes)
+    compare(A.float() @ B.float(), target, mistakes, what="A @ B")
     expect(
         A.shape[1] == 2,
         f"The picture is right, but it took {A.shape[1]} outer products. Two do: if the bars don't overlap, nothing "
@@ -52,23 +56,17 @@ def check_cross(cross):
 @check
 def check_smallest_rank(smallest_rank):
     """Check that ``smallest_rank(matrix, share)`` is the least rank that loses less than ``share`` of the squares."""
-    image = centred_pagoda()
+    image, draw = centred_pagoda(), Draw()
     steps = torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0]))  # loses 14/30, 5/30 and 1/30 of its squares at rank 1, 2, 3
-    tall = torch.randn(40, 12, generator=torch.Generator().manual_seed(0))
-    cases = [  # the photo first: every usual mistake gives another number there
-        ("image, 0.05", image, 0.05, ""),
-        ("image, 0.5", image, 0.5, ""),
-        ("steps, 0.2", steps, 0.2, " (steps = torch.diag(torch.tensor([4., 3., 2., 1.])))"),
-        ("steps, 0.01", steps, 0.01, " (steps = torch.diag(torch.tensor([4., 3., 2., 1.])))"),
-        ("tall, 0.3", tall, 0.3, ", of shape (40, 12)"),
-        ("wide, 0.3", tall.T.contiguous(), 0.3, ", of shape (12, 40)"),
-    ]
-    for call, matrix, share, more in cases:
+    tall, wide = draw.matrix(40, 12), draw.matrix(9, 30)
+    given = [  # the photo first: every usual mistake gives another number there
+        (image, 0.05), (image, 0.5), (steps, 0.2), (steps, 0.01), (tall, 0.3), (wide, 0.3), (wide.T, 0.6),
+        (torch.eye(16), 0.25),  # rank 12 loses exactly a quarter, and that is not less
+    ]  # fmt: skip
+    for matrix, share in cases(given):
         lost = energy_lost(matrix)
         right = int((lost >= share).sum())
-        compare(
-            smallest_rank(matrix, share), right, f"smallest_rank({call}){more}", _mistakes(matrix, share, lost, right)
-        )
+        compare(attempt(smallest_rank, matrix=matrix, share=share), right, _mistakes(matrix, share, lost, right))
     return f"rank {int((energy_lost(image) >= 0.05).sum())} is the first at which the photo loses less than 5 %."
 
 
@@ -76,17 +74,16 @@ def _mistakes(matrix, share, lost, right):
     """Return the usual wrong answers for this matrix; where two of them agree, the first is named."""
     sigma = spectrum(matrix).double()
     left = 1 - sigma.cumsum(0) / sigma.sum()  # (k,)
-    percent = f"{100 * share:g} %"
+    at, percent = lost[right - 1].item(), f"{100 * share:g} %"
+    first = "Index 0 of a cumulative sum is rank 1."
     return [
         (
             right - 1,
-            f"Off by one: rank {right - 1} still loses {100 * lost[right - 1]:.1f} %, not less than {percent}. "
-            "Index 0 of a cumulative sum is rank 1.",
+            f"Rank {right - 1} of the identity loses exactly {percent}, and asked is what loses less: compare with >=."
+            if at == share
+            else f"Off by one: rank {right - 1} still loses {100 * at:.1f} %, not less than {percent}. {first}",
         ),
-        (
-            right + 1,
-            f"Off by one: rank {right} loses {100 * lost[right]:.1f} % already. Index 0 of a cumulative sum is rank 1.",
-        ),
+        (right + 1, f"Off by one: rank {right} loses {100 * lost[right].item():.1f} % already. {first}"),
         (int((left >= share).sum()) + 1, "That counts Σσ. The squared error is made of squares: count Σσ²."),
         (
             int((lost.sqrt() >= share).sum()),

@@ -1,7 +1,7 @@
 """Checks of notebook 06: two adapters made one, and a merge that is undone to the last bit."""
 
-from lora_teach.exercises.check import check, compare, expect, finished
-from lora_teach.layer import LoRALayer
+from lora_teach.exercises.check import Draw, attempt, cases, check, compare, expect
+from lora_teach.exercises.compare import as_tensor
 
 import torch
 from torch import nn
@@ -22,15 +22,17 @@ SAME_MEMORY = (
 @check
 def check_mix(mix):
     """Check ``mix(layers, weights)``: the A and B of one adapter whose product is the weighted sum of the layers'."""
-    for ranks in ((2, 2), (2, 1)):
-        layers, weights = _two_layers(ranks), [0.25, 0.75]
-        given = f"A @ B from mix(layers, {weights}), two layers of 6 → 5 with ranks {ranks[0]} and {ranks[1]}"
-        A, B = _pair(finished(mix(layers, weights)), sum(ranks), given)
+    draw = Draw()
+    for ranks, weights in cases(
+        [((2, 2), [0.25, 0.75]), ((2, 1), [0.25, 0.75]), ((1, 3, 2), [0.5, -1.2, 0.9]), ((3,), [0.4])]
+    ):
+        layers = [draw.layer(6, 5, rank, scaling) for rank, scaling in zip(ranks, (1.5, 1, 0.5), strict=False)]
+        A, B = _pair(attempt(mix, layers=layers, weights=weights), sum(ranks), len(ranks))
         right = sum(weight * layer.delta_weight().T for weight, layer in zip(weights, layers, strict=True))
-        compare(A @ B, right, f"{given}, scalings 1.5 and 1", _wrong_mixtures(layers, weights))
+        compare(A.float() @ B.float(), right, _wrong_mixtures(layers, weights), what="A @ B")
         expect(
             A.shape[1] == sum(ranks),
-            f"the product is right, with an inner size of {A.shape[1]}; {ranks[0]} + {ranks[1]} is enough.",
+            f"the product is right, with an inner size of {A.shape[1]}; {' + '.join(map(str, ranks))} is enough.",
         )
     return "one adapter does what the mixture does; its rank is the sum of the two."
 
@@ -38,12 +40,16 @@ def check_mix(mix):
 @check
 def check_undo(merge, unmerge):
     """Check ``merge(linear, layer)``, which returns what ``unmerge(linear, backup)`` needs to restore every bit."""
-    pairs = [_trained(seed) for seed in (0, 1)]
+    draw = Draw()
+    pairs = [
+        _trained(draw, *sizes) for sizes in ((20, 30, 3, 2, False), (48, 32, 4, 0.5, True), (48, 32, 4, 0.5, True))
+    ]
     kept = [(linear.weight, linear.weight.detach().clone()) for linear, _ in pairs]
-    backups = []
-    for (linear, layer), (parameter, old) in zip(pairs, kept, strict=True):
-        backups.append(finished(_merged(merge, linear, layer)))
+    biases = [None if linear.bias is None else linear.bias.detach().clone() for linear, _ in pairs]
+    merged, backups = [], []
+    for (linear, layer), (parameter, old), bias in cases(list(zip(pairs, kept, biases, strict=True))):
         delta = layer.delta_weight().detach()  # (out_features, in_features)
+        backups.append(_merged(merge, linear, layer))
         mistakes = [
             (old, "The weight has not changed. Add in place: linear.weight += …, or linear.weight.copy_(…)."),
             (delta, "That is the update alone: add it to what is there."),
@@ -52,40 +58,31 @@ def check_undo(merge, unmerge):
                 old + delta / layer.scaling,
                 "The scaling is lost: layer.delta_weight() holds it, the product A B does not.",
             ),
+            (old + delta * layer.scaling, "The scaling is there twice: layer.delta_weight() holds it already."),
         ]
-        compare(linear.weight, old + delta, "linear.weight after merge(linear, layer)", mistakes)
-        _check_kept(linear, parameter, "merge")
-    for (linear, layer), backup, (parameter, old) in zip(pairs, backups, kept, strict=True):
+        compare(linear.weight, old + delta, mistakes, what="linear.weight after merge")
+        _check_kept(linear, parameter, bias, "merge")
+        merged.append(linear.weight.detach().clone())
+    for (linear, _), backup, (parameter, old), after, bias in cases(
+        list(zip(pairs, backups, kept, merged, biases, strict=True))[::-1]
+    ):
         try:
-            unmerge(linear, backup)
+            attempt(unmerge, ("linear", "backup"), linear=linear, backup=backup)
         except TypeError:
             expect(backup is not None, "merge returned nothing. Return what unmerge needs: the weight as it was.")
             raise
-        _check_kept(linear, parameter, "unmerge")
-        _check_bits(linear.weight.detach(), old, layer.delta_weight().detach())
-    return f"all {sum(old.numel() for _, old in kept):,} weights of two layers are back, each to the last bit."
+        _check_kept(linear, parameter, bias, "unmerge")
+        _check_bits(linear.weight.detach(), old, after, _shares_memory(backup, linear.weight))
+    return f"all {sum(old.numel() for _, old in kept):,} weights of three layers are back, each to the last bit."
 
 
-def _two_layers(ranks):
-    """Return LoRALayers of 6 → 5 with these ranks, scalings 1.5 and 1, and small whole numbers in A and B."""
-    draw = torch.Generator().manual_seed(0)
-    layers = []
-    for rank, scaling in zip(ranks, (1.5, 1), strict=True):
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            layer = LoRALayer(6, 5, rank=rank, alpha=scaling * rank)
-            layer.lora_A.copy_(torch.randint(-3, 4, (6, rank), generator=draw))
-            layer.lora_B.copy_(torch.randint(-3, 4, (rank, 5), generator=draw))
-        layers.append(layer)
-    return layers
-
-
-def _pair(got, rank, given):
+def _pair(got, rank, count):
     """Return A and B from what the learner's mix returned, if they can be multiplied."""
-    tensors = isinstance(got, (tuple, list)) and len(got) == 2 and all(isinstance(one, torch.Tensor) for one in got)
-    expect(tensors, f"{given}: return the two tensors A, B; came: {type(got).__name__}")
-    A, B = (one.detach() for one in got)
+    pair = list(map(as_tensor, got)) if isinstance(got, (tuple, list)) and len(got) == 2 else [None]
+    expect(not any(one is None for one in pair), f"return the two tensors A, B; came: {type(got).__name__}")
+    A, B = pair
     shapes = tuple(A.shape), tuple(B.shape)
-    if shapes == ((12, rank // 2), (rank // 2, 10)):
+    if shapes == ((6 * count, rank // count), (rank // count, 5 * count)):
         hint = "The A's belong side by side, torch.cat(…, dim=1), the B's on top of each other, dim=0."
     elif A.dim() == B.dim() == 2 and shapes[0][0] == 5 and shapes[1][1] == 6:
         hint = "That is B, A; return A, B."
@@ -94,8 +91,7 @@ def _pair(got, rank, given):
     fits = A.dim() == B.dim() == 2 and shapes[0][0] == 6 and shapes[1][1] == 5 and shapes[0][1] == shapes[1][0]
     expect(
         fits,
-        f"{given}\n  came:     A of shape {shapes[0]}, B of shape {shapes[1]}\n"
-        f"  expected: A (6, {rank}), B ({rank}, 5)\n  {hint}",
+        f"came:     A of shape {shapes[0]}, B of shape {shapes[1]}\n  expected: A (6, {rank}), B ({rank}, 5)\n  {hint}",
     )
     return A, B
 
@@ -103,30 +99,32 @@ def _pair(got, rank, given):
 def _wrong_mixtures(layers, weights):
     """Pairs (a usual wrong product, what to say to who gave it)."""
     A, B = [layer.lora_A.detach() for layer in layers], [layer.lora_B.detach() for layer in layers]
-    scales = [layer.scaling for layer in layers]
+    scales, ones = [layer.scaling for layer in layers], [1] * len(layers)
 
-    def total(factors):
-        return sum(factor * a @ b for factor, a, b in zip(factors, A, B, strict=True))
+    def total(*of):
+        return sum(torch.tensor(factors).prod() * a @ b for *factors, a, b in zip(*of, A, B, strict=True))
 
     mistakes = [
-        (total(weights), "The scalings are lost: each layer adds scaling · A B, here 1.5 and 1 times."),
+        (total(weights), f"The scalings are lost: each layer adds scaling · A B, here {_listed(scales)} times."),
         (total(scales), "The weights are lost."),
-        (total([1, 1]), "Weights and scalings are lost: each adapter adds weight · scaling · A B."),
-        (
-            total([weight**2 * scale for weight, scale in zip(weights, scales, strict=True)]),
-            "Each weight is there twice, in A and in B. One of the two is enough.",
-        ),
-        (
-            total([weight * scale**2 for weight, scale in zip(weights, scales, strict=True)]),
-            "Each scaling is there twice, in A and in B. One of the two is enough.",
-        ),
+        (total(ones), "Weights and scalings are lost: each adapter adds weight · scaling · A B."),
+        (total(weights, weights, scales), "Each weight is there twice, in A and in B. One of the two is enough."),
+        (total(weights, scales, scales), "Each scaling is there twice, in A and in B. One of the two is enough."),
     ]
-    if A[0].shape == A[1].shape:
+    if len(layers) > 1:
+        shares = [weight / sum(weights) for weight in weights]
+        mistakes += [
+            (total(shares, scales), "The weights were made to add up to 1: take them as they are."),
+            (total([*weights[:1], 1 - weights[0]] + [0] * len(weights[2:]), scales), "All layers count, each with its "
+             "own weight: there may be more than two, and the weights needn't add up to 1."),
+            (total([*weights[:2]] + [0] * len(weights[2:]), scales), "There may be more than two layers."),
+        ]  # fmt: skip
+    if len({a.shape for a in A}) == 1 and min(weights) >= 0:
         for power in (0.5, 1):  # PEFT's "linear" takes the roots
-            for factors in (weights, [0.5, 0.5]):
+            for factors in (weights, [1 / len(layers)] * len(layers)):
                 mixed = [weight**power for weight in factors]
                 meanA = sum(weight * a for weight, a in zip(mixed, A, strict=True))
-                for inner in ([1, 1], scales):
+                for inner in (ones, scales):
                     meanB = sum(weight * s * b for weight, s, b in zip(mixed, inner, B, strict=True))
                     mistakes.append((meanA @ meanB, CROSS))
                 roots = [weight * scale**0.5 for weight, scale in zip(mixed, scales, strict=True)]
@@ -135,26 +133,32 @@ def _wrong_mixtures(layers, weights):
     return mistakes
 
 
-def _trained(seed):
-    """Return a frozen nn.Linear of 48 → 32 and a LoRALayer for it whose update is of the weight's own size."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        linear, layer = nn.Linear(48, 32).requires_grad_(False), LoRALayer(48, 32, rank=4, alpha=2)
-        layer.lora_B.normal_(0, 0.5)
-        return linear, layer
+def _listed(numbers):
+    return " and ".join(f"{number:g}" for number in numbers)
+
+
+def _trained(draw, in_features, out_features, rank, scaling, bias):
+    """Return a frozen nn.Linear and a LoRALayer for it whose update is of the weight's own size."""
+    linear = nn.Linear(in_features, out_features, bias=bias).requires_grad_(False)
+    linear.weight.copy_(draw.matrix(out_features, in_features) / in_features**0.5)
+    layer = draw.layer(in_features, out_features, rank, scaling)
+    with torch.no_grad():
+        layer.lora_A.mul_(0.1)
+    return linear, layer
 
 
 def _merged(merge, linear, layer):
     """Return what the learner's merge returns; PyTorch's complaint about a weight with a history is put in words."""
     try:
-        return merge(linear, layer)
-    except ValueError as error:
-        expect("non-leaf" not in str(error), f"merge could not set linear.weight: {HISTORY}")
+        return attempt(merge, ("linear",), linear=linear, layer=layer)
+    except (ValueError, RuntimeError) as error:
+        history = "non-leaf" in str(error) or "a leaf Variable" in str(error)
+        expect(not history, f"merge could not set linear.weight: {HISTORY}")
         raise
 
 
-def _check_kept(linear, parameter, where):
-    """End the check if the weight is another object than before, or has become part of autograd's graph."""
+def _check_kept(linear, parameter, bias, where):
+    """End the check if the weight is another object, or part of autograd's graph, or the bias has changed."""
     expect(
         linear.weight is parameter,
         f"after {where} linear.weight is another Parameter than before: a tied layer or an optimiser would still hold "
@@ -164,17 +168,25 @@ def _check_kept(linear, parameter, where):
         parameter.is_leaf and not parameter.requires_grad,
         f"after {where} the frozen weight requires a gradient: {HISTORY}",
     )
+    same = linear.bias is None if bias is None else linear.bias is not None and torch.equal(linear.bias, bias)
+    expect(same, f"after {where} the bias is another: an adapter has none, so only the weight changes.")
 
 
-def _check_bits(weight, old, delta):
-    """End the check unless ``weight`` is ``old`` to the last bit."""
+def _shares_memory(backup, weight):
+    """Tell whether the backup, or a tensor in it, lies in the weight's memory."""
+    parts = backup.values() if isinstance(backup, dict) else backup if isinstance(backup, (list, tuple)) else [backup]
+    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+    return any(part.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr() for part in tensors)
+
+
+def _check_bits(weight, old, merged, same_memory):
+    """End the check unless ``weight`` is ``old`` to the last bit; ``merged`` is what it was before unmerge."""
     other = (weight != old).sum().item()
     if not other:
         return
-    given = "linear.weight after unmerge(linear, backup)"
     off = (weight - old).abs().max().item()
-    if torch.equal(weight, old + delta):
-        why = SAME_MEMORY
+    if torch.equal(weight, merged):
+        why = SAME_MEMORY if same_memory else "unmerge changed nothing: the weight is still as merge made it."
     elif off < 1e-5:
         why = (
             "Right to about seven digits, not to the last bit: W + ΔW was rounded, and subtracting ΔW can't bring back "
@@ -184,6 +196,7 @@ def _check_bits(weight, old, delta):
         why = "That is not the old weight: return a copy of it from merge, and copy that back."
     expect(
         False,
-        f"{given}\n  came:     {other:,} of {weight.numel():,} weights ({other / weight.numel():.0%}) with other bits, "
+        f"linear.weight after unmerge\n"
+        f"  came:     {other:,} of {weight.numel():,} weights ({other / weight.numel():.0%}) with other bits, "
         f"off by up to {off:.1g}\n  expected: every bit as it was before merge\n  {why}",
     )

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
-from lora_teach.exercises.check import check, compare
+from lora_teach.exercises.check import attempt, cases, check, compare
 from lora_teach.measure.judging import STRENGTHS, TEMPERATURE, Jury
 from lora_teach.measure.writing import write_names
 
@@ -15,13 +15,11 @@ SEEDS = (2, 1)  # of the noise: two sets of names that tip over at different str
 def check_tipping_point(tipping_point):
     """Check a function that finds the lowest strength at which the Finnish judge is less surprised than the English."""
     model = load_language_adapter(load_name_gpt(), "Finnish")
-    points = []
-    for seed in SEEDS:
-        point, mistakes = _answer(seed)
-        model.set_adapter(None)
-        given = f"tipping_point(model, noise), with the noise for {NAMES} names, seed {seed}"
-        compare(tipping_point(model, _noise(seed)), point, given, mistakes)
-        points.append(point)
+    model.set_adapter(None)
+    for seed in cases(SEEDS):
+        got = attempt(tipping_point, model=model, noise=_noise(seed))
+        compare(got, *_answer(seed))
+    points = [_answer(seed)[0] for seed in SEEDS]
     return f"two sets of {NAMES} names tip over at ×{points[0]:g} and at ×{points[1]:g}."
 
 

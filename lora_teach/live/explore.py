@@ -43,15 +43,21 @@ class View:
         sliders: ``{keyword of move: specification}``, as `lora_teach.live.controls.control` takes it; an instance may
             have its own.
         labels: ``{keyword: what stands before its slider}`` where the name with spaces for underscores won't do.
+        guess: The learner's prediction, a number, or None.
     """
 
     picture: Picture
     sliders: dict = {}
     labels: dict = {}
+    guess = None
 
     def move(self, **values):
         """Move the artists of ``picture`` to these values and return the sentence under it."""
         raise NotImplementedError(f"{type(self).__name__} lacks move: move the artists, return the sentence.")
+
+    def your_guess(self, form=".2f", about="", unit="", shown=True):
+        """Return the end of a sentence that tells the guess; nothing without one, or where it is not ``shown``."""
+        return f" Your guess{about}: {self.guess:{form}}{unit}." if shown and self.guess is not None else ""
 
     def static_figure(self):
         """Return what a saved notebook shows, such as small multiples; None for the current picture."""
@@ -124,7 +130,7 @@ class Explorer(ipywidgets.VBox):
         try:
             for name, value in values.items():
                 self.controls[name].value = value
-                if self.controls[name].value != value:  # ipywidgets clamps silently
+                if value is None or self.controls[name].value != value:  # ipywidgets clamps, or chooses nothing
                     raise ValueError(f"{name}={value!r} is not a place on its slider: {self._limits[name]}.")
         except Exception:
             for name, value in before.items():
@@ -187,8 +193,13 @@ class Explorer(ipywidgets.VBox):
                 self._finished = time.perf_counter()
 
     def _speak(self):
-        self._foot.value = _paragraph(self._sentence) if self.error is None else ""
-        self._trouble.value = _report(self.values, self.error) if self.error is not None else ""
+        self._foot.value = paragraph(self._sentence) if self.error is None else ""
+        self._trouble.value = self._report() if self.error is not None else ""
+
+    def _report(self):
+        """What was asked and what went wrong, as a learner reads it."""
+        asked = html.escape(", ".join(f"{name} = {value}" for name, value in self.values.items()))
+        return trouble(f"<b>This move failed</b> at {asked}; the picture shows the last one that worked.", self.error)
 
     def _repr_mimebundle_(self, **kwargs):
         still = self.static_figure
@@ -241,18 +252,17 @@ def _line_up(widgets):
             widget.layout.width = "min(100%, 36em)"
 
 
-def _paragraph(sentence):
-    return f'<div style="{TEXT}">{html.escape(sentence)}</div>'
+def paragraph(text):
+    """Return plain text as HTML; an empty one keeps its place, so that the page doesn't hop."""
+    return f'<div style="{TEXT}">{html.escape(text)}</div>'
 
 
-def _report(values, error):
-    """The exception as a learner reads it: what was asked, what went wrong; the traceback folded away."""
-    asked = ", ".join(f"{name} = {value}" for name, value in values.items())
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return (
-        f'<div style="{TEXT}; border-left: 3px solid {COLOURS["full"]}; padding-left: 8px">'
-        f"<b>This move failed</b> at {html.escape(asked)}; the picture shows the last one that worked.<br>"
-        f"{type(error).__name__}: {html.escape(str(error))}"
-        "<details><summary>Where it happened</summary>"
-        f'<pre style="font-size: 11px">{html.escape(trace)}</pre></details></div>'
-    )
+def trouble(lead, error=None):
+    """Return what went wrong, HTML, with a red edge; an exception follows, its traceback folded away."""
+    if error is not None:
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        lead += (
+            f"<br>{type(error).__name__}: {html.escape(str(error))}<details><summary>Where it happened</summary>"
+            f'<pre style="font-size: 11px">{html.escape(trace)}</pre></details>'
+        )
+    return f'<div style="{TEXT}; border-left: 3px solid {COLOURS["full"]}; padding-left: 8px">{lead}</div>'

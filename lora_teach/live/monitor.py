@@ -1,10 +1,9 @@
 """What stands on the page while work is done in a cell, and what stays there when it has ended."""
 
 import time
-from typing import Protocol
 
 from lora_teach.live.picture import LivePicture
-from lora_teach.plots.picture import Picture, show
+from lora_teach.plots.picture import show
 
 import ipywidgets
 from IPython.core.interactiveshell import InteractiveShell
@@ -16,38 +15,10 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 _finished = []  # hidden boxes, closed when the next run begins: JupyterLab stumbles over one closed while it is hidden
 
 
-class Gathered(Protocol):
-    """What becomes more, piece by piece; a `lora_teach.training.History`, for one."""
-
-    def add(self, piece):
-        """Take one more piece."""
-
-    def __len__(self): ...
-
-
-class Drawing(Protocol):
-    """A picture of what has been gathered."""
-
-    picture: Picture
-
-    def update(self, gathered):
-        """Move the picture's artists on."""
-
-    def sentence(self, gathered):
-        """What stands under the picture at the end; nothing in it may depend on the clock."""
-
-
 class Monitor:
-    """Stop button, progress bar, time left and picture, in one box.
+    """Stop button, progress bar, time left and picture, in one box, for so many ``planned`` pieces of work.
 
-    Args:
-        planned: How many pieces of work are expected.
-        draw: Makes the drawing, which the monitor moves on.
-        unit: What a piece is called.
-
-    Attributes:
-        drawing: The drawing.
-        stopped: Whether the Stop button was pressed.
+    ``draw`` makes the ``drawing``, which is moved on; ``stopped`` says whether the Stop button was pressed.
     """
 
     def __init__(self, planned, draw, unit="step"):
@@ -91,10 +62,7 @@ class Monitor:
         return f", {_duration((now - began) / (done - before) * (self.planned - done))} left"
 
     def finish(self, gathered):
-        """Put the whole picture and its sentence, which don't depend on the clock, in the widgets' place.
-
-        Where nothing was gathered, nothing takes their place.
-        """
+        """Put the whole picture and its sentence in the widgets' place; where nothing was gathered, nothing."""
         self.drawing = self._draw()  # afresh: how the axes grew on the way was a matter of time
         self.drawing.update(gathered)
         if self._handle is not None:

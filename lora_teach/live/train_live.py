@@ -11,15 +11,7 @@ from lora_teach.training import History, NonFiniteLoss, training_steps
 from lora_teach.utils.validation import check_count
 
 
-async def train_live(
-    model,
-    batches,
-    loss_fn=None,
-    *,
-    title="Training",
-    reference=None,
-    **options,
-):
+async def train_live(model, batches, loss_fn=None, *, title="Training", reference=None, **options):
     """Train as `lora_teach.train` does, with loss curve, progress, time left and a Stop button on the page.
 
     ``history = await train_live(…)`` in a cell. Stop, or the kernel's interrupt, ends the run after the step it is at;

@@ -17,17 +17,10 @@ TURNS = 20  # turns of the event loop a look takes: a message passes several han
 async def watch(work, gathered, planned, draw, unit="step"):
     """Do the work piece by piece and draw what has been gathered, five to eight times a second.
 
-    Stop, or the kernel's interrupt, ends it after the piece it is at; what was gathered until then stays.
-
-    Args:
-        work: Yields the pieces; it is closed at the end, however that comes.
-        gathered: Takes each piece by ``add`` and tells their number by ``len``.
-        planned: How many pieces are expected.
-        draw: Makes the drawing; it is called again at the end, so that what stays doesn't depend on the clock.
-        unit: What a piece is called beside the progress bar.
-
-    Raises:
-        Exception: Whatever the work raises; what was gathered so far is shown first.
+    ``gathered`` takes each piece by ``add`` and tells their number by ``len``. ``draw`` makes the drawing, which has a
+    ``picture``, ``update(gathered)`` and ``sentence(gathered)``; it is made again at the end, so that what stays
+    doesn't depend on the clock. Stop, or the kernel's interrupt, ends the work after the piece it is at. What the work
+    raises is raised; what was gathered so far is shown first.
     """
     looked = 0.0
     monitor = Monitor(planned, draw, unit)

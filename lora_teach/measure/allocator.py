@@ -3,7 +3,8 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of, make_optimizer, storage, trainable
+from lora_teach.loop.batches import loss_of
+from lora_teach.measure.measured_memory import as_found, checkpointed, make_optimizer, storage, trainable
 from lora_teach.measure.predicted_memory import Memory
 
 import torch
@@ -29,22 +30,10 @@ class Allocated:
 
 
 def measure_cuda_memory(model, batch, loss_fn=None, optimizer="adamw", *, checkpointing=False):
-    """Run training steps on a CUDA device and say what the allocator held; the weights are left as they were.
+    """Run training steps on a CUDA device and return what the allocator held, `Allocated`; no weight changes.
 
-    Every size is rounded up to 512 bytes by the allocator, which counts where tensors are small.
-
-    Args:
-        model: A model or LoRAModel on a CUDA device, alone there if ``reserved`` is to mean something.
-        batch: ``(inputs, targets)``, or a mapping that is passed as keywords, on the same device.
-        loss_fn: ``loss_fn(output, targets)``; None where the output has ``.loss``.
-        optimizer: As `measure_memory` takes it.
-        checkpointing: Run the steps with every block under ``torch.utils.checkpoint``.
-
-    Returns:
-        An Allocated.
-
-    Raises:
-        ValueError: The model is on another device.
+    Arguments as `measure_memory`, on the device; the model is alone there if ``reserved`` is to mean something. Every
+    size is rounded up to 512 bytes by the allocator, which counts where tensors are small.
     """
     training = trainable(model)
     device = training[0].device

@@ -11,7 +11,6 @@ GPT-3 is built as OPT, which has its sizes and separate q, k, v and o, as the Lo
 """
 
 import functools
-import re
 from dataclasses import dataclass, field
 
 from lora_teach.bases import NameGPT
@@ -21,12 +20,7 @@ import torch
 
 ATTENTION, LINEAR = ("q", "k", "v", "o"), ("q", "k", "v", "o", "MLP")
 WHICH = {"q v": ("q", "v"), "attention": ATTENTION, "MLP": ("MLP",), "all linear": LINEAR}
-GROUPS = (*LINEAR, "embeddings", "head", "other")
-LLAMA = {
-    **{one: rf".*\.{one}_proj" for one in ATTENTION},
-    "MLP": r".*\.(gate|up|down)_proj",
-    "head": "lm_head",
-}
+LLAMA = {**{one: rf".*\.{one}_proj" for one in ATTENTION}, "MLP": r".*\.(gate|up|down)_proj", "head": "lm_head"}
 LAYOUTS = {  # class -> group -> the modules that belong to it, as a regular expression over their names
     "NameGPT": LLAMA | {"head": "head"},
     "Llama": LLAMA,
@@ -178,21 +172,3 @@ def trainable_per_rank(name, which, head=False):
 def total_parameters(name):
     """Numbers in the whole model; a head that is tied to the embedding counts once."""
     return sum(parameter.numel() for parameter in _kept(name).parameters())
-
-
-def parameters_by_group(name):
-    """Return ``{group: numbers}`` over `GROUPS`; they add up to the total.
-
-    GPT-2's c_attn is shared out among q, k and v. A tied head has no numbers of its own. "other" is what is left:
-    norms, DeBERTa's convolution.
-    """
-    layout, counts, model = LAYOUTS[ARCHITECTURES[name].family], dict.fromkeys(GROUPS, 0), _kept(name)
-    for path, parameter in model.named_parameters():
-        module = path.rpartition(".")[0]
-        if isinstance(model.get_submodule(module), torch.nn.Embedding):
-            found = ["embeddings"]
-        else:
-            found = [group for group, pattern in layout.items() if re.fullmatch(pattern, module)] or ["other"]
-        for group in found:
-            counts[group] += parameter.numel() // len(found)
-    return counts

@@ -23,13 +23,7 @@ def falling(done):
 
 @dataclass(frozen=True)
 class Fit:
-    """What a run passed through; entry 0 is the start.
-
-    Attributes:
-        A: ``(steps + 1, in_features, rank)``.
-        B: ``(steps + 1, rank, out_features)``.
-        scaling: The layer's.
-    """
+    """What a run passed through from the start on: A ``(steps + 1, in, rank)`` and B ``(steps + 1, rank, out)``."""
 
     A: torch.Tensor
     B: torch.Tensor
@@ -79,18 +73,10 @@ def fresh_layer(target, rank, seed=0):
 
 @torch.no_grad()
 def fit_in_place(layer, batches, steps=300, lr=LR):
-    """Train ``layer`` on the batches, over and over, and return everything it passed through.
+    """Train ``layer`` on the batches, over and over, and return everything it passed through, a `Fit`.
 
-    The same, step for step, as ``train(layer, batches, mse_loss, lr=lr, steps=steps, schedule=falling)``.
-
-    Args:
-        layer: A LoRALayer without dropout and with a fixed scaling, wherever it starts.
-        batches: From `examples`.
-        steps: Updates.
-        lr: The learning rate of the first step.
-
-    Raises:
-        ValueError: The layer has a dropout or a learnable scaling, or became infinite.
+    The same, step for step, as ``train(layer, batches, mse_loss, lr=lr, steps=steps, schedule=falling)``. A ValueError
+    for a dropout, a learnable scaling, or a layer that became infinite.
     """
     if layer.dropout or isinstance(layer.scaling, torch.Tensor):
         raise ValueError(

@@ -3,8 +3,9 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of, trainable
-from lora_teach.measure.walks import walk
+from lora_teach.loop.batches import loss_of
+from lora_teach.measure.fake_step import fake_step
+from lora_teach.measure.measured_memory import as_found, checkpointed, trainable
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,7 +39,7 @@ class Flops:
 
 
 def predict_flops(model, batch_size, seq_len, *, rank=None, target_modules=None, checkpointing=False):
-    """Predict the FLOPs of a training step from shapes alone; nothing runs.
+    """Predict the FLOPs of a training step from shapes alone; no number is computed.
 
     Matrix products are counted, those of the attention among them; norms, activations, sums and the optimiser are not.
     A frozen layer saves the product that its weight's gradient would be. It saves the one towards its input as well
@@ -61,15 +62,9 @@ def predict_flops(model, batch_size, seq_len, *, rank=None, target_modules=None,
     Raises:
         TypeError, ValueError: As `predict_memory` raises them.
     """
-    tape, _ = walk(model, batch_size, seq_len, rank=rank, target_modules=target_modules)
-    products = [product for part in tape.parts for product in part.products]
-    again = [product for part in tape.parts if part.entry is not None for product in part.products[: part.needed]]
-    return Flops(
-        forward=sum(product.forward for product in products),
-        to_inputs=sum(product.to_inputs for product in products),
-        to_weights=sum(product.to_weights for product in products),
-        recomputed=sum(product.forward for product in again) if checkpointing else 0,
-    )
+    step = fake_step(model, batch_size, seq_len, rank=rank, target_modules=target_modules, cache=not checkpointing)
+    *flops, recomputed = step.flops()
+    return Flops(*flops, recomputed if checkpointing else 0)
 
 
 def layer_flops(in_features, out_features, rank=None, *, first=False):

@@ -59,10 +59,7 @@ def intruder_dimensions(W0, W1, epsilon=EPSILON, k=LEADING):
 
 
 def intruder_part(W0, W1, epsilon=EPSILON, k=LEADING):
-    """Return the intruders' part of W1, the sum of ``σ u vᵀ`` over them: ``(out_features, in_features)``.
-
-    Arguments and errors as `intruder_dimensions`.
-    """
+    """Return the sum of ``σ u vᵀ`` over W1's intruders, ``(out_features, in_features)``; see `intruder_dimensions`."""
     _check_epsilon(epsilon)
     W0, W1 = _pair(W0, W1)
     U, sigma, Vh = torch.linalg.svd(W1, full_matrices=False)  # (out, n), (n,), (n, in)

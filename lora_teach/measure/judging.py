@@ -1,6 +1,5 @@
 """Whose names are these? Two judges of real names read what a model writes while its adapter's strength is turned."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,11 +16,7 @@ COMMAND = "python data/make_morph.py"
 
 
 class Jury:
-    """An English judge and a judge of another language, each of whom knows the training names of its own.
-
-    Args:
-        language: The other one, from ``names.languages()``.
-    """
+    """An English judge and a judge of another ``language``, each of whom knows the training names of its own."""
 
     def __init__(self, language: str):
         english, other = names.load("English"), names.load(language)
@@ -45,9 +40,7 @@ class Jury:
 def tastes(name: str, judges: Mapping) -> str:
     """Return a sign a letter: the key of the judge whom it surprises least, NEITHER if all do worse than a blind guess.
 
-    Args:
-        name: A name in the judges' alphabet.
-        judges: ``{sign: names.Judge}``; signs are single characters, and of equal judges the first is taken.
+    ``judges`` are ``{sign: names.Judge}``; signs are single characters, and of equal judges the first is taken.
     """
     columns = zip(*(judge.letters(name)[:-1] for judge in judges.values()), strict=True)
     return "".join(NEITHER if min(column) > CHANCE else list(judges)[column.index(min(column))] for column in columns)
@@ -58,7 +51,7 @@ class Measured:
     """What ``data/make_morph.py`` found for one language, each list with one entry for each of STRENGTHS.
 
     ``english`` and ``other`` are the judges' surprise in nats a letter, ``real`` the share of names that somebody has,
-    all over ``names`` names; ``adapter`` is the `fingerprint` of the adapter that wrote them.
+    all over ``names`` names; ``adapter`` is the SHA-256 of the adapter that wrote them.
     """
 
     english: list
@@ -74,16 +67,6 @@ class Measured:
 
 
 def measured(language: str) -> Measured:
-    """Return the judges' lines for one of the shipped adapters.
-
-    Raises:
-        FileNotFoundError: ``data/morph.json`` is missing; the message gives the command that makes it.
-    """
+    """Return the judges' lines for one of the shipped adapters."""
     results = json.loads(shipped_file("morph.json", COMMAND).read_text(encoding="utf-8"))
     return Measured(**results["languages"][language], names=results["names"])
-
-
-def fingerprint(language: str) -> str:
-    """Return the SHA-256 of a shipped adapter's file, by which one knows whether a measurement is of this adapter."""
-    file = f"adapters/{language.lower()}/adapter_model.safetensors"
-    return hashlib.sha256(shipped_file(file, "python data/make_adapters.py").read_bytes()).hexdigest()

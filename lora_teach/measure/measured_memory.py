@@ -1,10 +1,10 @@
-"""What a training step holds in memory, measured: nothing here knows how `memory` predicts it."""
+"""What a training step holds in memory, measured on a real step."""
 
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, fields
 
-from lora_teach.measure.predicted_memory import Memory
+from lora_teach.loop.batches import loss_of
 
 import torch
 from torch import nn
@@ -16,6 +16,54 @@ OPTIMIZERS = {
     "momentum": lambda parameters: torch.optim.SGD(parameters, lr=0.0, momentum=0.9),
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.0),
 }  # a learning rate of zero: the state is made, and no weight moves
+UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a training step holds, in bytes.
+
+    Attributes:
+        weights: Of the base model: parameters and buffers.
+        adapters: A and B of every adapted layer.
+        gradients: Of everything that trains.
+        optimiser: What it remembers of everything that trains.
+        activations: What the forward keeps for the backward, when it is most.
+    """
+
+    weights: int
+    adapters: int
+    gradients: int
+    optimiser: int
+    activations: int
+
+    @property
+    def total(self):
+        """All of it at once, in bytes.
+
+        Gradients and activations meet where gradients stay from one forward to the next, as when they are summed over
+        several batches. Where they are freed after each step the peak is lower, by the smaller of the two at most.
+        """
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    def __str__(self):
+        rows = {field.name: getattr(self, field.name) for field in fields(self)} | {"total": self.total}
+        return "\n".join(
+            f"{name:<12}{readable(size):>10}{size / max(1, self.total):>7.0%}" for name, size in rows.items()
+        )
+
+
+def readable(size):
+    """Return a number of bytes as a person reads it.
+
+    >>> readable(1_530_000_000), readable(21_504), readable(7)
+    ('1.53 GB', '21.5 kB', '7 B')
+    """
+    for unit, bytes_in in UNITS.items():
+        if size >= bytes_in:
+            value = size / bytes_in
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    return f"{size} B"
 
 
 class Saved:
@@ -26,7 +74,7 @@ class Saved:
     """
 
     def __init__(self, besides=()):
-        self.besides = {_place(tensor) for tensor in besides}
+        self.besides = {storage_id(tensor) for tensor in besides}
         self.holders, self.now, self.peak = Counter(), 0, 0
 
     def watching(self):
@@ -35,7 +83,7 @@ class Saved:
 
     def take(self, tensor):
         """Count a tensor that autograd begins to hold."""
-        place = _place(tensor)
+        place = storage_id(tensor)
         if place not in self.besides:
             self.holders[place] += 1
             if self.holders[place] == 1:
@@ -44,7 +92,7 @@ class Saved:
 
     def drop(self, tensor):
         """Count one that it lets go of."""
-        place = _place(tensor)
+        place = storage_id(tensor)
         if place not in self.besides:
             self.holders[place] -= 1
             if self.holders[place] == 0:
@@ -97,16 +145,6 @@ def measure_memory(model, batch, loss_fn=None, optimizer="adamw", *, checkpointi
         )
 
 
-def loss_of(model, batch, loss_fn=None):
-    """Return the loss of a batch, with its graph."""
-    if isinstance(batch, Mapping):
-        output, targets = model(**batch), batch
-    else:
-        inputs, targets = batch
-        output = model(inputs)
-    return output.loss if loss_fn is None else loss_fn(output, targets)
-
-
 def trainable(model):
     """List of the parameters that require a gradient; a ValueError if there are none."""
     found = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -126,7 +164,7 @@ def make_optimizer(optimizer, parameters):
 
 def storage(tensors):
     """Bytes of some tensors' storages, each once."""
-    return sum({_place(t): t.untyped_storage().nbytes() for t in tensors if isinstance(t, torch.Tensor)}.values())
+    return sum({storage_id(t): t.untyped_storage().nbytes() for t in tensors if isinstance(t, torch.Tensor)}.values())
 
 
 @contextmanager
@@ -143,17 +181,22 @@ def as_found(model):
             parameter.grad = gradient
 
 
+def blocks_of(model):
+    """Return the longest ``nn.ModuleList`` of a model, its blocks; an empty list if it has none."""
+    return max((module for module in model.modules() if isinstance(module, nn.ModuleList)), key=len, default=[])
+
+
 @contextmanager
 def checkpointed(model, reentrant=False):
     """Within the block every block of ``model`` keeps its input only, and is computed again in the backward.
 
     The blocks are the longest ``nn.ModuleList``. Both forms of ``torch.utils.checkpoint`` keep the same tensors; the
-    hooks of `Saved` see them in the ``reentrant`` one only. That one gives an input a gradient that needs none.
+    hooks of `Saved` see them in the ``reentrant`` one only. That one gives an input a gradient that needs none, where
+    anything in the block trains.
     """
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    if not lists:
+    blocks = blocks_of(model)
+    if not blocks:
         raise ValueError(f"{type(model).__name__} has no nn.ModuleList of blocks to checkpoint.")
-    blocks = list(max(lists, key=len))
     found = [vars(block).get("forward") for block in blocks]
     config = getattr(model, "config", None)
     use_cache = getattr(config, "use_cache", None)
@@ -175,11 +218,16 @@ def checkpointed(model, reentrant=False):
 def _recomputed(forward, reentrant):
     def once_more(x, *args, **kwargs):
         if reentrant and not x.requires_grad:
+            with saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):  # not counted
+                output = forward(x, *args, **kwargs)
+            if not any(one.requires_grad for one in (output if isinstance(output, tuple) else (output,))):
+                return output  # nothing here or before trains, so nothing is kept
             x = x.detach().requires_grad_()
         return checkpoint(lambda *inputs: forward(*inputs, **kwargs), x, *args, use_reentrant=reentrant)
 
     return once_more
 
 
-def _place(tensor):
-    return tensor.untyped_storage().data_ptr()
+def storage_id(tensor):
+    """What tells storages that live from each other, as an address would, which a fake tensor has not."""
+    return tensor.untyped_storage()._cdata

@@ -37,16 +37,10 @@ def verdict(printed, derived):
 
 @dataclass(frozen=True)
 class Row:
-    """One printed number.
+    """One printed number, of a model's adapter at a rank on the layers ``which``; "head" adds the output head.
 
-    Attributes:
-        where: Paper and table.
-        model: One of `lora_teach.measure.architectures.ARCHITECTURES`.
-        which: The layers that are adapted; ``head`` adds the output head.
-        rank: Their rank.
-        printed: The number as it is printed.
-        of: "adapter", or "model" where the printed number is base and adapter together.
-        explain: Gives the reason why the two differ, computed; None where they agree or nobody knows.
+    ``of`` is "adapter", or "model" where base and adapter are counted together. ``explain`` gives the reason why
+    printed and computed differ, None where they agree or nobody knows.
     """
 
     where: str

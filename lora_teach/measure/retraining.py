@@ -44,13 +44,7 @@ class Retrained:
 
 
 def digit_batches(split, batches=50, batch_size=BATCH_SIZE, seed=0):
-    """Return batches drawn from the training digits, a list to go through again and again.
-
-    Args:
-        split: A `lora_teach.datasets.digits.Digits`.
-        batches: How many.
-        batch_size: Digits in each, drawn with replacement.
-        seed: Draws them.
+    """Return so many batches drawn with replacement from the training digits of a `Digits`, a list to go through again.
 
     Shapes:
         x: float32 ``(batch, 64)``; y: int64 ``(batch,)``.

@@ -9,6 +9,7 @@ gradient. The same holds for B, which starts at zero.
 
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.measure.retraining import HIDDEN, LR, STEPS, train_digits
+from lora_teach.measure.strength import under_each
 from lora_teach.measure.tuning import trainable_copy
 
 import torch
@@ -49,16 +50,8 @@ def train_separate_rates(
 
 def accuracy_by_strength(model, split, strengths):
     """Return the accuracy on test digits with the one active adapter at each strength; it is as found afterwards."""
-    found = model.active_adapters
-    (name,) = found
-    reached = []
-    try:
-        for strength in strengths:
-            model.set_adapter({name: strength})
-            reached.append(accuracy(model, *split.test))
-    finally:
-        model.set_adapter(found)
-    return reached
+    (name,) = model.active_adapters
+    return under_each(model, [{name: strength} for strength in strengths], lambda model: accuracy(model, *split.test))
 
 
 def two_lives_of_alpha(split, multiples, rank=8, **options):

@@ -21,26 +21,29 @@ def scaled_update(base, tuned, strength):
     return model
 
 
+def under_each(model, mixtures, measure):
+    """Return ``measure(model)`` under each of these, as ``set_adapter`` takes them; then the model is as found."""
+    found, measured = model.active_adapters, []
+    try:
+        for mixture in mixtures:
+            model.set_adapter(mixture)
+            measured.append(measure(model))
+    finally:
+        model.set_adapter(found)
+    return measured
+
+
 def strength_path(model, strengths, new, old, base=None):
     """Return ``[(loss on the names new, loss on the names old), …]`` in nats a letter, one pair a strength.
 
-    Args:
-        model: A LoRAModel with one active adapter, which is as it was found afterwards; or a fully tuned NameGPT, and
-            then ``base`` is what it was tuned from.
-        strengths: Factors of the update.
-        new: Names of the new language.
-        old: Names of the base's own language.
+    ``model`` is a LoRAModel with one active adapter, as it was found afterwards; or a fully tuned NameGPT, and then
+    ``base`` is what it was tuned from.
     """
+
+    def both(between):
+        return evaluate(between, new), evaluate(between, old)
+
     if not isinstance(model, LoRAModel):
-        scaled = (scaled_update(base, model, strength) for strength in strengths)
-        return [(evaluate(between, new), evaluate(between, old)) for between in scaled]
-    found = model.active_adapters
-    (name,) = found
-    path = []
-    try:
-        for strength in strengths:
-            model.set_adapter({name: strength})
-            path.append((evaluate(model, new), evaluate(model, old)))
-    finally:
-        model.set_adapter(found)
-    return path
+        return [both(scaled_update(base, model, strength)) for strength in strengths]
+    (name,) = model.active_adapters
+    return under_each(model, [{name: strength} for strength in strengths], both)

@@ -20,15 +20,9 @@ import torch
 
 
 def directions(matrix, count=None):
-    """Return the leading left singular vectors as columns: ``(rows, count)``, orthonormal, largest first.
+    """Return the leading left singular vectors of a matrix as columns, ``(rows, count)``, orthonormal, largest first.
 
-    Args:
-        matrix: ``(rows, columns)``.
-        count: How many; None takes all that its rank allows. Beyond the rank a direction would be rounding's choice.
-
-    Raises:
-        TypeError: As `spectrum`, or ``count`` is not a whole number.
-        ValueError: As `spectrum`, or ``count`` is not from 1 to the rank.
+    ``count`` is at most the rank, beyond which rounding would choose; None takes all. Errors as `spectrum`.
     """
     return _directions(matrix, count, "count", "the matrix")
 
@@ -80,10 +74,7 @@ def random_similarity(rows, i, j):
 
 
 def random_similarities(rows, i, j, draws=200, seed=0):
-    """Return φ of ``draws`` pairs of random subspaces: ``(draws,)``, float64; their largest is a ceiling for chance.
-
-    Subspaces of Gaussian matrices, which have no preferred direction. Errors as `random_similarity`.
-    """
+    """Return φ of ``draws`` pairs of random subspaces, ``(draws,)``, float64; their largest is a ceiling for chance."""
     random_similarity(rows, i, j)
     generator = torch.Generator().manual_seed(seed)
     first, second = (

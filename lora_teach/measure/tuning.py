@@ -105,13 +105,10 @@ def tune(model, language, *, lr, steps=400, check_every=20, patience=None, batch
 
 
 def next_rate(tried, rates, start=None):
-    """Return the learning rate to try next, or None when the search has ended.
+    """Return the learning rate to try next after ``{rate: validation loss}``, or None when the search has ended.
 
-    Args:
-        tried: ``{learning rate: validation loss}`` so far.
-        rates: The grid, rising; the search ends at its ends.
-        start: Where a search begins that goes on outwards until the best rate has been tried between both its
-            neighbours; None tries the whole grid.
+    From ``start`` it goes on outwards in the rising grid ``rates`` until the best has been tried between both its
+    neighbours; without one it tries the whole grid.
 
     >>> next_rate({0.001: 2.0}, (0.001, 0.003, 0.01))
     0.003
@@ -131,12 +128,7 @@ def next_rate(tried, rates, start=None):
 
 
 def best_learning_rate(validation_loss, rates, start=None):
-    """Try learning rates and return the one with the lowest loss, and ``{learning rate: loss}`` of all that were tried.
-
-    Args:
-        validation_loss: Called with a learning rate; trains, and returns the loss on validation data.
-        rates: As for `next_rate`, and so is ``start``.
-    """
+    """Try rates as `next_rate` has them; return the one with the lowest ``validation_loss``, and ``{lr: loss}``."""
     tried = {}
     while (lr := next_rate(tried, rates, start)) is not None:
         tried[lr] = validation_loss(lr)
@@ -144,18 +136,10 @@ def best_learning_rate(validation_loss, rates, start=None):
 
 
 def tune_best(make, language, learning_rates, seeds, *, patience=None, **options):
-    """Find the learning rate that suits best, then tune with it once a seed.
+    """Find the learning rate that suits best with the first seed, then tune with it once a seed, each in full length.
 
-    Args:
-        make: ``make(seed)`` gives a fresh model that is ready to be trained, such as ``trainable_copy``'s.
-        language: As for ``tune``.
-        learning_rates: Each is tried with the first seed; the one with the lowest validation loss is taken.
-        seeds: One run each, of full length, so that the curves show what comes after the best checkpoint too.
-        patience: As for ``tune``, but for the trials alone.
-        **options: The other options of ``tune``.
-
-    Returns:
-        ``(tried, tuned)``: ``{learning rate: validation loss}`` of the trials, and ``[(Tuned, model), …]``, one a seed.
+    ``make(seed)`` gives a model that is ready to be trained; ``patience`` is for the trials alone; options as `tune`.
+    Returns ``({learning rate: validation loss}, [(Tuned, model), …])``.
     """
 
     def trial(lr):

@@ -9,21 +9,14 @@ import torch
 
 
 def write_names(model, adapter, strength, noise):
-    """Return the names that a LoRAModel writes with one adapter at this strength, one a row of ``noise``.
-
-    The adapter stays at that strength; None means none. With fixed noise the names morph as the strength moves.
-    """
+    """Return the names that a LoRAModel writes with one adapter, or None, which stays at this strength."""
     model.set_adapter(None if adapter is None else {adapter: strength})
     with one_thread():
         return sample_names(model, noise)
 
 
 class Writer:
-    """Writes what `write_names` does, in half the time: the update lies in a plain copy's weights, as after merging.
-
-    Args:
-        model: A LoRAModel around a NameGPT. It is copied: what becomes of it later is not seen here.
-    """
+    """Writes as `write_names` does, in half the time: the update lies in the weights of a copy, made of a LoRAModel."""
 
     def __init__(self, model):
         self.plain = plain_copy(model.base_model).requires_grad_(False)

@@ -20,10 +20,12 @@ def check_base(base):
         raise ValueError(f"base_model has parameters without a shape yet ({lazy[0]}). Call it once with a batch first.")
 
 
-def plain_copy(module):
-    """Copy ``module`` without the hooks of an overlay, with every floating-point parameter trainable."""
+def plain_copy(module, memo=()):
+    """Copy ``module`` (deepcopy) without the hooks of an overlay, with every floating-point parameter trainable."""
     hooks = [hook for m in module.modules() for hook in m._forward_hooks.values() if _of_overlay(hook)]
-    copy = deepcopy(module, {id(hook): hook for hook in hooks})  # the hooks, and so their model, are not copied
+    copy = deepcopy(
+        module, dict(memo) | {id(hook): hook for hook in hooks}
+    )  # the hooks, and so their model, are not copied
     for inner in copy.modules():
         for key in [key for key, hook in inner._forward_hooks.items() if _of_overlay(hook)]:
             del inner._forward_hooks[key], inner._forward_hooks_with_kwargs[key]

@@ -40,7 +40,7 @@ class NestedModules(nn.Module):
         return default if type(level) is nn.Module else level
 
     def __getitem__(self, name):
-        found = self.get(name)
+        found = self.get(name) if isinstance(name, str) else None
         if found is None:
             near = difflib.get_close_matches(str(name), list(self), n=3, cutoff=0.3) or list(self)[:3]
             raise KeyError(f"there is no layer {name!r} here; the nearest are: {', '.join(map(repr, near))}")

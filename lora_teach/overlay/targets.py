@@ -158,5 +158,5 @@ def _check_patterns(config, named):
 def _nearest(wanted, named):
     layers = [name for name, module in named.items() if name and fits(module)]
     ends = {name.rpartition(".")[2]: None for name in layers}
-    near = difflib.get_close_matches(wanted, [*ends, *layers], n=4, cutoff=0.4) or list(ends)[:8]
+    near = difflib.get_close_matches(wanted, ends | dict.fromkeys(layers), n=4, cutoff=0.4) or list(ends)[:8]
     return f"The nearest names are: {', '.join(map(repr, near))}." if near else "It has no linear layer at all."

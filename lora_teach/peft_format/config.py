@@ -7,6 +7,7 @@ from collections import Counter
 from lora_teach.config import LoRAConfig
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import matches
+from lora_teach.utils.patterns import MOST_CLASSES
 
 # What PEFT may write into a config that this reader does not follow: each would silently change the result.
 NOT_FOLLOWED = """
@@ -26,6 +27,10 @@ KNOWN = {*ALWAYS, *NOT_FOLLOWED} | set(
     megatron_core peft_type peft_version qalora_group_size r revision runtime_config target_modules task_type
     """.split()
 )
+# What PEFT writes where a list of names belongs. Which layers the first one took, the keys of the file say.
+ALL_LINEAR, NO_LAYERS = "all-linear", "dummy-target-modules"
+# Up to here a config is read: its expressions are compiled before they can be stopped.
+MOST_NAMES, MOST_CHARACTERS = 5_000, 250_000
 # Starts of A and B that leave the base as it is, and with it what the plain factors mean.
 HARMLESS_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
@@ -42,10 +47,11 @@ def from_peft(raw, where, warn=True):
         ValueError: No LoRA adapter, a field that is missing or wrong, or an option that is not followed here.
 
     Warns:
-        UserWarning: ``use_rslora`` is missing.
+        UserWarning: ``use_rslora`` is missing, or a field says something that is unknown here.
     """
     if not isinstance(raw, dict) or raw.get("peft_type") != "LORA":
         raise ValueError(f"{where}: peft_type is not 'LORA', so this is no LoRA adapter.")
+    _check_sizes(raw, where)
     for name in ("r", "lora_alpha", "target_modules"):
         if raw.get(name) is None:
             raise ValueError(f"{where}: {name!r} is missing; PEFT would use its default, whatever the adapter was.")
@@ -68,11 +74,19 @@ def from_peft(raw, where, warn=True):
             "rsLoRA, that is too small by a factor of √r: write the field into the file.",
             stacklevel=4,
         )
+    unknown = [f"{name}: {str(raw[name])[:80]}" for name in sorted(raw) if name not in KNOWN and raw[name]]
+    if warn and unknown:
+        warnings.warn(
+            f"{where} has fields that are unknown here and not followed: {'; '.join(unknown[:5])}. If a newer PEFT "
+            "knows them, the result may be wrong.",
+            stacklevel=4,
+        )
+    targets = raw["target_modules"]
     try:
         return LoRAConfig(
             rank=raw["r"],
             alpha=raw["lora_alpha"],
-            target_modules=raw["target_modules"],
+            target_modules=None if str(targets).lower() in (ALL_LINEAR, NO_LAYERS) else targets,
             exclude_modules=raw.get("exclude_modules") or (),
             modules_to_save=raw.get("modules_to_save") or (),
             scaling="alpha/sqrt(r)" if raw.get("use_rslora") else "alpha/r",
@@ -83,6 +97,24 @@ def from_peft(raw, where, warn=True):
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _check_sizes(raw, where):
+    """Raise ValueError if the config names more than could be looked through in a few seconds."""
+    for name in ("target_modules", "exclude_modules", "modules_to_save", "rank_pattern", "alpha_pattern"):
+        value = raw.get(name)
+        if isinstance(value, list | dict) and len(value) > MOST_NAMES:
+            raise ValueError(f"{where}: {name} has {len(value):,} entries; up to {MOST_NAMES:,} are read.")
+    parts = [raw.get(name) for name in ("target_modules", "exclude_modules")]
+    for pattern in (raw.get("rank_pattern"), raw.get("alpha_pattern")):
+        parts += pattern if isinstance(pattern, dict) else ()
+    parts = [part for part in parts if isinstance(part, str)]
+    signs, classes = sum(map(len, parts)), sum(part.count("[") for part in parts)
+    if signs > MOST_CHARACTERS or classes > MOST_CLASSES:
+        raise ValueError(
+            f"{where}: its regular expressions have {signs:,} characters and {classes:,} character classes; up to "
+            f"{MOST_CHARACTERS:,} and {MOST_CLASSES} are read. Use lists of names."
+        )
 
 
 def expressions(config):
@@ -134,7 +166,7 @@ def to_peft(model, adapter_name, scales):
 def _target_names(model, layers):
     """Return the shortest list of last parts that matches exactly the adapted modules, or else a regular expression."""
     if not layers:  # only modules_to_save
-        return "all-linear"
+        return NO_LAYERS
     names = [name for name, _ in model.base_model.named_modules(remove_duplicate=False) if name]
     ends = sorted({path.rpartition(".")[2] for path in layers})
     if {name for name in names if matches(name, ends)} == set(layers):

@@ -1,15 +1,26 @@
 """What is read of an adapter's folder, and how: two files, no pickle, nothing that lies outside."""
 
-import json
 from pathlib import Path
+
+from lora_teach.peft_format.swap import CONFIG_FILE, WEIGHTS_FILE, broken_off
+from lora_teach.utils.reading import parse_json, refuse_lfs_pointer
 
 from safetensors import safe_open
 
-CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 LARGEST_CONFIG = 1_000_000  # bytes; a config has a few thousand
 LONGEST_KEY = 1000  # characters
+MOST_TENSORS = 100_000
+LONGEST_SIDE = 2**22  # of a tensor; the largest vocabularies have 2**18
+# suffix of a key -> (which factor it is, the suffix of the other one)
+FACTORS = {
+    ".lora_A.weight": ("A", ".lora_B.weight"),
+    ".lora_B.weight": ("B", ".lora_A.weight"),
+    ".lora_embedding_A": ("A", ".lora_embedding_B"),
+    ".lora_embedding_B": ("B", ".lora_embedding_A"),
+}
+MAGNITUDES = (".lora_magnitude_vector", ".lora_magnitude_vector.weight")
 
 
 def find(folder, adapter_name="default"):
@@ -19,8 +30,9 @@ def find(folder, adapter_name="default"):
         FileNotFoundError: ``folder`` holds no adapter, but its sub-folders do; the message lists them.
     """
     folder = Path(folder)
-    if adapter_name != "default" and (folder / adapter_name / CONFIG_FILE).is_file():
-        return folder / adapter_name
+    inner = folder / adapter_name
+    if adapter_name != "default" and ((inner / CONFIG_FILE).is_file() or broken_off(inner)):
+        return inner
     if folder.is_dir() and not (folder / CONFIG_FILE).is_file() and not (folder / WEIGHTS_FILE).is_file():
         inner = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}"))
         if inner:
@@ -36,9 +48,11 @@ def own_file(folder, name):
 
     Raises:
         FileNotFoundError: It is missing; a pickle in its place is named, and refused.
-        ValueError: It is a link to a file outside the folder.
+        ValueError: It is a link to a file outside the folder, or Git LFS's pointer to one.
     """
     file = Path(folder) / name
+    if not file.is_file() and name == CONFIG_FILE:
+        file = broken_off(folder) or file
     if not file.is_file():
         found = pickles(folder)
         why = f" {found[0]} is a pickle, which can execute code when read, so it is refused." if found else ""
@@ -49,6 +63,7 @@ def own_file(folder, name):
         raise ValueError(
             f"{file} is a link to {real}, outside the folder, so it is not read. Put the file itself there."
         )
+    refuse_lfs_pointer(file)
     return file
 
 
@@ -61,31 +76,37 @@ def read_json(file):
     """Return what the JSON file holds; ValueError if it is damaged, huge, nested too deeply or says a thing twice."""
     if file.stat().st_size > LARGEST_CONFIG:
         raise ValueError(f"{file} has {file.stat().st_size:,} bytes; a config has a few thousand, so it is not read.")
-    twice = []
-
-    def once(pairs):
-        keys = [key for key, _ in pairs]
-        twice.extend(key for key in set(keys) if keys.count(key) > 1) if len(set(keys)) < len(keys) else None
-        return dict(pairs)
-
     try:
-        found = json.loads(file.read_text("utf-8"), object_pairs_hook=once)
-    except RecursionError:
-        raise ValueError(f"{file} is no JSON that can be read: it is nested too deeply.") from None
+        return parse_json(file.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: no JSON: the text is not UTF-8 (byte {error.start}).") from None
     except ValueError as error:
-        raise ValueError(f"{file} is no JSON: {error}") from None
-    if twice:
-        raise ValueError(f"{file} says {min(twice)!r} twice, and readers differ in which one counts. Leave one.")
-    return found
+        raise ValueError(f"{file}: {error}") from None
 
 
 def read_tensors(file):
-    """Return ``(tensors, metadata)`` of a safetensors file, two dicts; ValueError if it is damaged."""
+    """Return ``(tensors, metadata)`` of a safetensors file, two dicts; ValueError if it is damaged or huge."""
     try:
         with safe_open(file, framework="pt") as opened:
             keys, metadata = list(opened.keys()), opened.metadata() or {}
             if max(map(len, keys), default=0) > LONGEST_KEY:
                 raise ValueError(f"a key has more than {LONGEST_KEY:,} characters")
+            if len(keys) > MOST_TENSORS:
+                raise ValueError(f"it has {len(keys):,} tensors; up to {MOST_TENSORS:,} are read")
+            for key in keys:
+                if max(shape := opened.get_slice(key).get_shape(), default=0) > LONGEST_SIDE:
+                    raise ValueError(f"{key!r} has shape {tuple(shape)}; up to {LONGEST_SIDE:,} a side are read")
             return {key: opened.get_tensor(key) for key in keys}, metadata
     except Exception as error:  # besides SafetensorError, whatever a dtype unknown to this PyTorch raises
         raise ValueError(f"{file} is damaged: {error}") from None
+
+
+def layers_of(keys):
+    """Return ``{path of a layer: {"A": key, "B": key, "magnitude": key}}``, with what of it is there."""
+    suffixes = {suffix: factor for suffix, (factor, _) in FACTORS.items()} | dict.fromkeys(MAGNITUDES, "magnitude")
+    layers = {}
+    for key in keys:
+        for suffix, factor in suffixes.items():
+            if key.startswith(PREFIX) and key.endswith(suffix):
+                layers.setdefault(key.removeprefix(PREFIX).removesuffix(suffix), {})[factor] = key
+    return layers

@@ -6,30 +6,24 @@ from dataclasses import dataclass
 from lora_teach.config import is_end
 from lora_teach.layer import SCALINGS
 from lora_teach.overlay.targets import matches
-from lora_teach.peft_format.config import ALWAYS, KNOWN, expressions, from_peft
+from lora_teach.peft_format.config import ALWAYS, KNOWN, from_peft
 from lora_teach.peft_format.folder import (
     CONFIG_FILE,
+    FACTORS,
+    MAGNITUDES,
     PREFIX,
     WEIGHTS_FILE,
     find,
+    layers_of,
     own_file,
     pickles,
     read_json,
     read_tensors,
 )
-from lora_teach.peft_format.regexes import refuse_slow
+from lora_teach.peft_format.regexes import refuse_costly
 from lora_teach.peft_format.save_load import read_scales
 
 import torch
-
-# suffix of a key -> (which factor it is, the suffix of the other one)
-FACTORS = {
-    ".lora_A.weight": ("A", ".lora_B.weight"),
-    ".lora_B.weight": ("B", ".lora_A.weight"),
-    ".lora_embedding_A": ("A", ".lora_embedding_B"),
-    ".lora_embedding_B": ("B", ".lora_embedding_A"),
-}
-MAGNITUDES = (".lora_magnitude_vector", ".lora_magnitude_vector.weight")
 
 
 @dataclass(frozen=True)
@@ -67,22 +61,16 @@ def lint(folder):
     if read is not None:
         tensors, metadata = read
         found += _keys(tensors, metadata)
+        if not tensors:
+            found.append(Departure(f"{WEIGHTS_FILE} holds no tensor.", "Save the adapter again."))
         if config is not None:
             found += _together(config, tensors, metadata, raw.get("bias", "none"))
     return found
 
 
-def layers_of(tensors):
+def factors_of(tensors):
     """Return ``{path of a layer: {"A": tensor, "B": tensor, "magnitude": tensor}}``, with what of it is there."""
-    layers = {}
-    for key, tensor in tensors.items():
-        for suffix, (factor, _) in FACTORS.items():
-            if key.startswith(PREFIX) and key.endswith(suffix):
-                layers.setdefault(key.removeprefix(PREFIX).removesuffix(suffix), {})[factor] = tensor
-        for suffix in MAGNITUDES:
-            if key.startswith(PREFIX) and key.endswith(suffix):
-                layers.setdefault(key.removeprefix(PREFIX).removesuffix(suffix), {})["magnitude"] = tensor
-    return layers
+    return {path: {part: tensors[key] for part, key in keys.items()} for path, keys in layers_of(tensors).items()}
 
 
 def _attempt(read, cure):
@@ -121,8 +109,8 @@ def _keys(tensors, metadata):
 
 def _together(config, tensors, metadata, bias):
     """Yield what config and tensors say against each other."""
-    layers = layers_of(tensors)
-    _, departures = _attempt(lambda: refuse_slow(expressions(config), layers, CONFIG_FILE), "They must be harmless.")
+    layers = factors_of(tensors)
+    _, departures = _attempt(lambda: refuse_costly(config, layers, CONFIG_FILE), "They must be harmless.")
     if departures:
         yield from departures
         return

@@ -17,10 +17,19 @@ from lora_teach.layers.conv2d import LoRAConv2d
 from lora_teach.layers.embedding import LoRAEmbedding
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import matches
-from lora_teach.peft_format.config import expressions, from_peft, to_peft
-from lora_teach.peft_format.folder import CONFIG_FILE, PREFIX, WEIGHTS_FILE, find, own_file, read_json, read_tensors
-from lora_teach.peft_format.regexes import refuse_slow
-from lora_teach.utils.atomic_write import replace_file
+from lora_teach.peft_format.config import from_peft, to_peft
+from lora_teach.peft_format.folder import (
+    CONFIG_FILE,
+    PREFIX,
+    WEIGHTS_FILE,
+    find,
+    layers_of,
+    own_file,
+    read_json,
+    read_tensors,
+)
+from lora_teach.peft_format.regexes import refuse_costly
+from lora_teach.peft_format.swap import write_pair
 
 import torch
 from safetensors.torch import save_file
@@ -31,8 +40,8 @@ MAGNITUDE, BIAS = ".lora_magnitude_vector", ".base_layer.bias"
 def save(model, folder, adapter_name):
     """Write the adapter ``adapter_name`` of a LoRAModel into ``folder``; an existing one is replaced.
 
-    As PEFT does it, the adapter called "default" lies in the folder itself, any other in a sub-folder of its name. Both
-    files are written beside their places first and then moved, so a crash or a full disk leaves the old ones.
+    As PEFT does it, the adapter called "default" lies in the folder itself, any other in a sub-folder of its name. The
+    two files are replaced as one, and a crash or a full disk leaves the old pair: see `lora_teach.peft_format.swap`.
 
     Raises:
         TypeError: A layer that is not a LoRALayer, or one with other parameters: PEFT's format has no place for them.
@@ -59,9 +68,8 @@ def save(model, folder, adapter_name):
     metadata = {"format": "pt", "lora_teach.scales": json.dumps(scales)}
     if learnable:
         metadata["lora_teach.learnable_scaling"] = json.dumps(learnable)
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / WEIGHTS_FILE, lambda file: save_file(tensors, file, metadata))
-    replace_file(folder / CONFIG_FILE, lambda file: file.write_text(json.dumps(config, indent=2) + "\n", "utf-8"))
+    text = json.dumps(config, indent=2) + "\n"
+    write_pair(folder, text, lambda file, more: save_file(tensors, file, metadata | more))
 
 
 def load(model, folder, adapter_name):
@@ -102,6 +110,9 @@ def read(folder, adapter_name="default"):
     config_file, weights_file = own_file(folder, CONFIG_FILE), own_file(folder, WEIGHTS_FILE)
     config = from_peft(read_json(config_file), config_file)
     tensors, metadata = read_tensors(weights_file)
+    if config.target_modules is None:  # which layers PEFT took, the keys say; it leaves the output layer out
+        paths = [path for path in layers_of(tensors) if path]
+        config = replace(config, **{"target_modules": paths} if paths else {"exclude_modules": ".*"})
     for key in [key for key in tensors if key.endswith(f"{MAGNITUDE}.weight")]:
         tensors.setdefault(key.removesuffix(".weight"), tensors.pop(key))
     magnitudes = [key for key in tensors if key.endswith(MAGNITUDE)]
@@ -126,7 +137,7 @@ def only_what_is_here(config, tensors, base):
     expression that would take for ever on the names of this base is a ValueError.
     """
     names = [name for name, _ in base.named_modules(remove_duplicate=False)]
-    refuse_slow(expressions(config), names, CONFIG_FILE)
+    refuse_costly(config, names, CONFIG_FILE)
     kept = [
         one
         for one in config.modules_to_save
@@ -146,7 +157,8 @@ def fill(model, adapter_name, tensors, scales):
         wanted |= _places(path, layer)
     for path, copy in walk(copies):
         wanted |= {f"{PREFIX}{path}.{key}": value for key, value in copy.state_dict().items()}
-    others = {key for key in tensors.keys() - wanted.keys() if not _of_the_base(key, tensors[key], model.base_model)}
+    own = dict(model.base_model.named_parameters(remove_duplicate=False))
+    others = {key for key in tensors.keys() - wanted.keys() if not _of_the_base(key, tensors[key], own)}
     biases = _trained_biases(model, adapter_name, others)
     wanted |= {key: module.bias for key, (_, module) in biases.items()}
     missing, unknown = wanted.keys() - tensors.keys(), others - biases.keys()
@@ -168,6 +180,9 @@ def fill(model, adapter_name, tensors, scales):
             raise ValueError(f"{key} has shape {tuple(tensors[key].shape)}; here it must be {tuple(place.shape)}.")
         if tensors[key].is_floating_point() != place.is_floating_point():
             raise ValueError(f"{key} has dtype {tensors[key].dtype}; here it is {place.dtype}.")
+        numbers = tensors[key].detach()
+        if numbers.isnan().any() or (".lora_" in key and numbers.isinf().any()):
+            raise ValueError(f"{key} holds nan or inf. Load an earlier checkpoint; the training blew up.")
     with torch.no_grad():
         for key, (layer, module) in biases.items():
             take_on(layer, module, tensors[key])
@@ -224,10 +239,10 @@ def _check_has_a_place(path, layer):
         raise TypeError(f"{path}: {min(own)!r} of {type(layer).__name__} has no place in PEFT's format.")
 
 
-def _of_the_base(key, tensor, base):
+def _of_the_base(key, tensor, parameters):
     """Tell whether ``tensor`` is the base's own: PEFT adds the weight of an adapted head or embedding to its files."""
     name = key.removeprefix(PREFIX).replace(".base_layer.", ".")
-    own = dict(base.named_parameters(remove_duplicate=False)).get(name)
+    own = parameters.get(name)
     if own is None or own.is_meta or own.shape != tensor.shape:
         return False
     return torch.equal(own.detach().cpu(), tensor.to(own.dtype))

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_teach.layer import SCALINGS
-from lora_teach.peft_format.config import expressions
 from lora_teach.peft_format.folder import PREFIX, WEIGHTS_FILE, find
-from lora_teach.peft_format.lint import Departure, layers_of, lint
-from lora_teach.peft_format.regexes import refuse_slow
+from lora_teach.peft_format.lint import Departure, factors_of, lint
+from lora_teach.peft_format.regexes import refuse_costly
 from lora_teach.peft_format.save_load import read
 
 import torch
@@ -107,8 +106,8 @@ def xray(folder, base=None):
     """
     folder = find(folder)
     config, tensors, scales = read(folder)
-    found = layers_of(tensors)
-    refuse_slow(expressions(config), found, folder)
+    found = factors_of(tensors)
+    refuse_costly(config, found, folder)
     if hasattr(type(base), "updates_for"):  # a LoRAModel
         base = base.base_model
     modules = None if base is None else dict(base.named_modules())

@@ -10,10 +10,7 @@ FEW_SIDES = (5, 6, 7, 8, 9, 10, 11, 12)  # where the losses lie close together
 
 @styled
 def die_axis(axes, sides=SIDES, top=False):
-    """A second scale at the right of ``axes``, whose own y axis is a loss in nats; returns it.
-
-    With ``top`` it stands at the top, for an x axis that is a loss.
-    """
+    """Return a second scale at the right of ``axes``, whose y axis is a loss in nats; at the ``top``, for an x axis."""
     second = (axes.secondary_xaxis if top else axes.secondary_yaxis)(
         "top" if top else "right", functions=(np.exp, _nats)
     )
@@ -22,6 +19,11 @@ def die_axis(axes, sides=SIDES, top=False):
     axis.set_ticks(sides)
     second.tick_params(labelsize=9, color=COLOURS["base"], labelcolor=COLOURS["ink"], length=3)
     return second
+
+
+def aloud(loss, lead=""):
+    """Return a loss in nats a letter with the die it amounts to: ``"2.30 (10 sides)"``."""
+    return f"{loss:.2f} ({lead}{np.exp(loss):.0f} sides)"
 
 
 def _nats(sides):

@@ -18,16 +18,9 @@ def smoothed(losses, window):
 
 
 class LossCurve:
-    """A figure of one run's loss by step, which `update` moves along.
+    """A figure of one run's loss by step, which `update` moves along, over ``steps`` that are planned.
 
-    Args:
-        steps: The planned number of steps, the width of the axis.
-        title: What is trained.
-        references: ``{label: losses}`` of finished runs, drawn smoothed in the background.
-
-    Attributes:
-        picture: The `Picture`.
-        window: How many steps the thick line averages over: a twentieth of the run.
+    ``references`` are ``{label: losses}`` of finished runs; the thick line is a mean over ``window`` steps.
     """
 
     def __init__(self, steps, title, references=None):

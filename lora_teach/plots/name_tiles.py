@@ -31,20 +31,10 @@ class Written:
 
 
 class Board:
-    """Names in monospace, a tile for each letter, real names underlined.
+    """Names in monospace, a tile for each letter in ``looks``, real names underlined; ``artists`` is what moves.
 
-    The letters are outlines in one collection: as texts they would take ten times as long to draw.
-
-    Args:
-        axes: Where; only the names are seen of it.
-        rows: Names in a column.
-        columns: Columns of names beside each other.
-        letters: Room for a name; a longer one is cut, with "…" at its end.
-        size: Of the letters, in points.
-        looks: What each sign stands for, as LOOKS has it; "-" is among them.
-
-    Attributes:
-        artists: What moves.
+    The letters are outlines in one collection, since texts would take ten times as long to draw. A name longer than
+    ``letters`` is cut, with "…" at its end; ``size`` is in points.
     """
 
     def __init__(self, axes, rows, columns=1, letters=16, size=13, looks=LOOKS):

@@ -27,21 +27,13 @@ def settle(figure):
 
 
 def kept_png(pixels):
-    """A file's PNG: 256 colours fitted to the picture, a third of the size; equal pixels give equal bytes.
-
-    Args:
-        pixels: RGB, uint8, ``(height, width, 3)``.
-    """
+    """A file's PNG of uint8 ``(height, width, 3)``: 256 colours, a third of the size; equal pixels give equal bytes."""
     fitted = Image.fromarray(pixels).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     return _encoded(fitted, "PNG", optimize=True)
 
 
 def frame_jpeg(pixels):
-    """The screen's JPEG: made in 2 ms where a PNG takes 8, and no eye tells them apart at this quality.
-
-    Args:
-        pixels: RGB, uint8, ``(height, width, 3)``.
-    """
+    """The screen's JPEG of RGB, uint8, ``(height, width, 3)``, in 2 ms where a PNG takes 8; no eye tells them apart."""
     return _encoded(Image.fromarray(pixels), "JPEG", quality=95, subsampling="4:4:4")
 
 

@@ -46,14 +46,7 @@ LINES = {
     "guess": "",
     "ghost": "-",
 }
-CYCLE = (
-    "lora",
-    "full",
-    "best",
-    "other",
-    "third",
-    "fourth",
-)  # roles to take in turn for lines without one
+CYCLE = ("lora", "full", "best", "other", "third", "fourth")  # roles to take in turn for lines without one
 
 AMOUNT = "cividis"  # colour map for values from zero up
 SIGNED = "PuOr_r"  # for values around zero: purple below, orange above, white between

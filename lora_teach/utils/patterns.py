@@ -7,6 +7,7 @@ import regex
 
 SECONDS = 2.0  # of CPU time, since a busy machine is no fault of the expression
 LONGEST = 50_000  # characters; a thousand layers named one by one have no more
+MOST_CLASSES = 100  # such as [a-z]; one alone may take 10 ms to compile, which can't be stopped
 
 
 def fullmatch(expression, name):
@@ -30,6 +31,8 @@ def compiled(expression):
     """Compile ``expression``; ValueError if it is broken or too long."""
     if len(expression) > LONGEST:
         raise ValueError(f"a regular expression of {len(expression):,} characters is too long. Use a list of names.")
+    if expression.count("[") > MOST_CLASSES:
+        raise ValueError(f"a regular expression of more than {MOST_CLASSES} character classes. Use a list of names.")
     try:
         re.compile(expression)  # what counts as broken is re's word, as in PEFT
         return regex.compile(re.sub(r"\\.|\{(?!\d*,?\d*\})", _literal, expression, flags=re.DOTALL))

@@ -53,18 +53,50 @@ def check_choice(name, value, choices):
     return value
 
 
+class WrongGuess(TypeError, ValueError):
+    """A guess that can't be drawn. A notebook shows its sentence alone, without a traceback."""
+
+    def _render_traceback_(self):  # asked for by IPython
+        return [str(self)]
+
+
 def check_guess(guess, low, high, what):
     """Return a learner's guess as a float if it is a number in low..high, and None for None.
 
     >>> check_guess("14", 1, 64, "a rank")
     Traceback (most recent call last):
-    TypeError: guess='14' is not a number. Give a rank from 1 to 64, or None.
+    lora_teach.utils.validation.WrongGuess: guess='14' is not a number. Give a rank from 1 to 64, or None.
     """
     if guess is None:
         return None
     cure = f"Give {what} from {low:g} to {high:g}, or None."
     if isinstance(guess, bool) or not isinstance(guess, numbers.Real):
-        raise TypeError(f"guess={guess!r} is not a number. {cure}")
+        raise WrongGuess(f"guess={_shown(guess)} is not a number. {cure}")
     if not low <= guess <= high:  # nan too
-        raise ValueError(f"guess={guess!r} lies outside the picture. {cure}")
+        raise WrongGuess(f"guess={_shown(guess)} lies outside the picture. {cure}")
     return float(guess)
+
+
+def check_guesses(guess, count, low, high, what):
+    """Return a learner's list of guesses as floats if they are ``count`` numbers in low..high, and None for None."""
+    if guess is None:
+        return None
+    cure = f"Give {count} numbers in a list, each {what} from {low:g} to {high:g}, or None."
+    listed = guess.tolist() if hasattr(guess, "tolist") else guess  # an array
+    if not isinstance(listed, (list, tuple)):
+        raise WrongGuess(f"guess={_shown(guess)} is not a list of numbers. {cure}")
+    if len(listed) != count:
+        raise WrongGuess(f"guess={_shown(guess)} holds {len(listed)} numbers. {cure}")
+    try:
+        return [float(check_guess(part, low, high, what)) for part in listed]
+    except TypeError:  # a WrongGuess, or a None
+        raise WrongGuess(f"guess={_shown(guess)} is not right. {cure}") from None
+
+
+def _shown(value):
+    """Return a value's repr, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python writes
+        text = "a number of thousands of digits"
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -69,7 +69,7 @@ def test_the_strength_morphs_the_names_and_nothing_is_english_again(base):
     assert sample_names(base, noise) == english
 
 
-def test_a_second_adapter_is_added_asleep(base):
+def test_a_second_adapter_is_added_inactive(base):
     model = load_language_adapter(base, "Finnish")
     assert load_language_adapter(model, "Zulu", adapter_name="zulu") is model
     assert model.adapter_names == ["Finnish", "zulu"]

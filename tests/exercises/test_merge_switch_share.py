@@ -1,5 +1,9 @@
+import copy
+import sys
+
 from lora_teach.exercises import TODO, check_mix, check_undo
 
+import numpy as np
 import pytest
 import torch
 
@@ -132,7 +136,7 @@ def give_up_the_memory(linear, backup):
 )
 def test_a_backup_that_is_copied_back_passes(right, back):
     result = check_undo(right, back)
-    assert result.passed and "3,072 weights" in result.message
+    assert result.passed and "3,672 weights" in result.message
 
 
 def test_a_blank_undo_is_todo():
@@ -201,7 +205,7 @@ def in_half_precision(linear, lora):
         (with_silent_history, unmerge, "after merge the frozen weight requires a gradient"),
         (new_parameter, unmerge, "another Parameter"),
         (merge, put_another, "after unmerge linear.weight is another Parameter"),
-        (merge, lambda linear, backup: None, "gave the merged weight back"),
+        (merge, lambda linear, backup: None, "unmerge changed nothing"),
         (keeps_one_for_all, lambda linear, backup: unmerge(linear, last["backup"]), "That is not the old weight"),
         (in_half_precision, unmerge, "other bits"),
         (forgets_to_return, unmerge, "merge returned nothing"),
@@ -229,3 +233,201 @@ def test_the_checks_leave_the_random_state_alone():
     check_mix(mix)
     check_undo(merge, unmerge)
     assert torch.rand(1) == expected
+
+
+def products(layers, weights):
+    return [w * layer.scaling * layer.lora_A @ layer.lora_B for layer, w in zip(layers, weights, strict=True)]
+
+
+def by_hand(layers, weights):
+    """Block by block into zeros."""
+    ranks = [layer.rank for layer in layers]
+    A, B, start = torch.zeros(6, sum(ranks)), torch.zeros(sum(ranks), 5), 0
+    for layer, weight in zip(layers, weights, strict=True):
+        A[:, start : start + layer.rank] = layer.lora_A
+        B[start : start + layer.rank] = weight * layer.scaling * layer.lora_B
+        start += layer.rank
+    return A, B
+
+
+def in_reverse(layers, weights):
+    return mix(layers[::-1], weights[::-1])
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        by_hand,
+        in_reverse,
+        lambda layers, weights: [one.detach().numpy() for one in mix(layers, weights)],
+        lambda adapters, shares: [one.double() for one in mix(adapters, shares)],
+        lambda layers, weights: [one.tolist() for one in mix(layers, weights)],
+        lambda layers, weights: (
+            torch.hstack([abs(w) ** 0.5 * one.lora_A for one, w in zip(layers, weights, strict=True)]),
+            torch.vstack(
+                [np.sign(w) * abs(w) ** 0.5 * one.scaling * one.lora_B for one, w in zip(layers, weights, strict=True)]
+            ),
+        ),
+    ],
+)
+def test_unusual_right_mixtures_pass(right):
+    result = check_mix(right)
+    assert result.passed, result.message
+
+
+def in_place(layers, weights):
+    for layer, weight in zip(layers, weights, strict=True):
+        layer.lora_B.data *= weight * layer.scaling
+    return mix_plain(layers)
+
+
+def mix_plain(layers):
+    return torch.cat([layer.lora_A for layer in layers], dim=1), torch.cat([layer.lora_B for layer in layers])
+
+
+def by_svd(layers, weights):
+    U, sigma, Vh = torch.linalg.svd(sum(products(layers, weights)))
+    return U[:, :2] * sigma[:2], Vh[:2]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda layers, weights: mix(layers[:2], weights[:2]), "more than two layers"),
+        (lambda layers, weights: mix(layers[:2], [weights[0], 1 - weights[0]][: len(layers)]), "came"),
+        (lambda layers, weights: mix(layers, [w / sum(weights) for w in weights]), "add up to 1"),
+        (lambda layers, weights: mix(layers, [abs(w) for w in weights]), "came"),
+        (in_place, "changed its input layers in place"),
+        (by_svd, "came"),
+        (lambda layers, weights: mix(layers, weights[::-1]), "came"),
+        (lambda layers, weights: mix(layers, [0.25, 0.75, 0.0][: len(layers)]), "came"),
+        (lambda layers, weights: sum(products(layers, weights)), "return the two tensors"),
+        (lambda layers, weights: (*mix(layers, weights), weights), "return the two tensors"),
+        (lambda layers, weights: mix(layers, [1.5 * w / one.scaling for one, w in zip(layers, weights, strict=True)]),
+         "came"),
+    ],
+)  # fmt: skip
+def test_wrong_mixtures_do_not_pass(wrong, words):
+    result = check_mix(wrong)
+    assert result.status == "NOT YET" and words in result.message
+
+
+def on_the_module(linear, lora):
+    linear.before = merge(linear, lora)
+
+
+def off_the_module(linear, backup):
+    unmerge(linear, linear.before)
+
+
+store = {}
+
+
+def under_a_key(linear, lora):
+    store[len(store)] = merge(linear, lora)
+    return len(store) - 1
+
+
+def by_data(linear, lora):
+    backup = linear.weight.data.numpy().copy()
+    linear.weight.data += lora.scaling * (lora.lora_A @ lora.lora_B).T.data
+    return backup
+
+
+def a_whole_copy(frozen, adapter):
+    kept = copy.deepcopy(frozen)
+    merge(frozen, adapter)
+    return kept
+
+
+def wide(linear, lora):
+    return (merge(linear, lora).double(), "float64")
+
+
+@pytest.mark.parametrize(
+    ("right", "back"),
+    [
+        (on_the_module, off_the_module),
+        (under_a_key, lambda linear, backup: unmerge(linear, store[backup])),
+        (by_data, lambda layer, kept: unmerge(layer, torch.from_numpy(kept))),
+        (wide, lambda linear, backup: unmerge(linear, backup[0].float())),
+        (a_whole_copy, lambda linear, backup: linear.load_state_dict(backup.state_dict())),
+        (lambda linear, lora: [merge(linear, lora)], lambda linear, backup: linear.weight.data.copy_(backup.pop())),
+    ],
+)  # fmt: skip
+def test_unusual_right_undoing_passes(right, back):
+    result = check_undo(right, back)
+    assert result.passed, result.message
+
+
+def biased(linear, lora):
+    backup = merge(linear, lora)
+    if linear.bias is not None:
+        linear.bias.add_(1)
+    return backup
+
+
+def without_bias(linear, lora):
+    backup = merge(linear, lora)
+    linear.bias = None
+    return backup
+
+
+def used_up(linear, lora):
+    backup = merge(linear, lora)
+    torch.nn.init.zeros_(lora.lora_B)
+    return backup
+
+
+def trainable(linear, backup):
+    unmerge(linear, backup)
+    linear.weight.requires_grad_(True)
+
+
+def hard_coded(linear, lora):
+    backup = linear.weight.clone()
+    with torch.no_grad():
+        linear.weight += 0.5 * (lora.lora_A @ lora.lora_B).T
+    return backup
+
+
+def twice(linear, lora):
+    backup = merge(linear, lora)
+    merge(linear, lora)
+    return backup
+
+
+def merged_backup(linear, lora):
+    merge(linear, lora)
+    return linear.weight.detach().clone()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "back", "words"),
+    [
+        (biased, unmerge, "the bias is another"),
+        (without_bias, unmerge, "the bias is another"),
+        (used_up, unmerge, "changed its input layer in place"),
+        (merge, trainable, "after unmerge the frozen weight requires a gradient"),
+        (hard_coded, unmerge, "differ most"),
+        (twice, unmerge, "came"),
+        (merged_backup, unmerge, "unmerge changed nothing"),
+        (merge, lambda linear, backup: torch.nn.init.zeros_(linear.weight), "That is not the old weight"),
+        (merge, lambda linear, backup: unmerge(linear, backup + 1e-7), "other bits"),
+        (merge, lambda linear, backup: unmerge(linear, backup.bfloat16()), "other bits"),
+        (lambda linear, lora: merge(linear, lora).T, unmerge, "the code raised RuntimeError"),
+        (lambda linear, lora: sys.exit(), unmerge, "SystemExit"),
+    ],
+)
+def test_wrong_undoing_does_not_pass(wrong, back, words):
+    result = check_undo(wrong, back)
+    assert result.status == "NOT YET" and words in result.message
+
+
+def test_an_unfinished_unmerge_is_named():
+    assert check_undo(merge, TODO).message == "write unmerge, then run this cell again."
+
+    def unmerge(linear, backup):
+        linear.weight.copy_(TODO)
+
+    assert check_undo(merge, unmerge).message == "write unmerge, then run this cell again."

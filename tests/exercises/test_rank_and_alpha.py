@@ -1,9 +1,12 @@
 """Notebook 05's checks: the reference passes, the stub is TODO, each usual mistake is told."""
 
+from fractions import Fraction
 from math import sqrt
 
+from lora_teach import LoRALayer
 from lora_teach.exercises import TODO, check_learnable_scaling, check_same_factor
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -120,7 +123,6 @@ def test_a_scaling_that_is_done_beside_an_A_that_is_not_is_todo():
         (starting(lambda: torch.ones(1)), "tensor, not an nn.Parameter"),
         (starting(lambda: torch.ones(1, requires_grad=True)), "the optimiser is never given it"),
         (starting(lambda: nn.Parameter(torch.ones(1), requires_grad=False)), "requires_grad=False"),
-        (starting(lambda: nn.Parameter(torch.ones(()))), "expected: (1,)"),
         (starting(lambda: nn.Parameter(torch.ones(4))), "expected: (1,)"),
         (starting(lambda: nn.Parameter(torch.full((1,), 0.01))), "at the start"),
         (starting(lambda: nn.Parameter(torch.zeros(1))), "at the start"),
@@ -134,7 +136,7 @@ def test_a_scaling_that_is_done_beside_an_A_that_is_not_is_todo():
         (forwarding(lambda layer, x: None), "is a return missing"),
         (beginning(lambda layer: layer.lora_B.normal_()), "lora_B starts at something else"),
         (beginning(lambda layer: layer.lora_A.zero_()), "lora_A starts at zero"),
-        (lambda in_features, out_features, rank: Learnable(out_features, in_features, rank), "shape (6, 2)"),
+        (lambda in_features, out_features, rank: Learnable(out_features, in_features, rank), "expected: (6, 2)"),
         (lambda in_features, out_features, rank: update, "no nn.Module"),
     ],
 )
@@ -158,3 +160,131 @@ def test_the_callers_random_numbers_stay_as_they_are():
     state = torch.get_rng_state()
     check_learnable_scaling(Learnable)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def by_layers(rule, alpha, rank, new_rank):
+    """Asks the library for the factors."""
+    factors = [LoRALayer(64, 64, rank=r, alpha=1, scaling=rule).scaling for r in (rank, new_rank)]
+    return alpha * factors[0] / factors[1]
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        by_layers,
+        lambda law, a, r, new: torch.tensor(same_factor(law, a, r, new)),
+        lambda rule, alpha, rank, new: np.float64(same_factor(rule, alpha, rank, new)),
+        lambda rule, alpha, rank, new: alpha * (new / rank) ** {"alpha/r": 1, "alpha/sqrt(r)": 0.5, "alpha": 0}[rule],
+        lambda rule, *given: Fraction(same_factor(rule, *given)),
+        lambda rule, alpha, rank, new: np.array([alpha]) * DIVISORS[rule](new) / DIVISORS[rule](rank),
+    ],
+)
+def test_unusual_right_alphas_pass(right):
+    result = check_same_factor(right)
+    assert result.passed, result.message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda *given: int(same_factor(*given)), "needn't be a whole number"),
+        (lambda *given: round(same_factor(*given)), "needn't be a whole number"),
+        (lambda *given: same_factor("alpha/r", *given[1:]), "under α/r"),
+        (lambda *given: same_factor("alpha/sqrt(r)", *given[1:]), "under α/√r"),
+        (lambda rule, alpha, rank, new: alpha, "alpha unchanged"),
+        (lambda *given: str(same_factor(*given)), "type str"),
+        (lambda *given: same_factor(*given) + 0.01, "expected"),
+        (only("alpha/sqrt(r)", lambda alpha, rank, new: alpha * new**0.5 / 8**0.5), "expected"),
+        (only("alpha/sqrt(r)", lambda alpha, rank, new: 32), "expected"),
+        (only("alpha", lambda alpha, rank, new: 16), "expected"),
+        (only("alpha/r", lambda alpha, rank, new: 2 * new), "expected"),
+        (lambda rule, rank, new, alpha: same_factor(rule, alpha, rank, new), "expected"),
+    ],
+)
+def test_wrong_alphas_do_not_pass(wrong, words):
+    result = check_same_factor(wrong)
+    assert result.status == "NOT YET" and words in result.message
+
+
+class OwnNames(nn.Module):
+    def __init__(self, i, o, r):
+        super().__init__()
+        self.register_parameter("lora_A", nn.Parameter(torch.randn(i, r)))
+        self.lora_B = nn.Parameter(torch.zeros(r, o))
+        self.scaling = nn.Parameter(torch.tensor(1.0))  # of no dimension
+
+    def forward(self, inputs):
+        return torch.einsum("...i,ir,ro->...o", inputs, self.lora_A, self.lora_B) * self.scaling
+
+
+class InFloat64(Learnable):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.double()
+
+    def forward(self, x):
+        return super().forward(x.double())
+
+
+def functional(layer, x):
+    return nn.functional.linear(nn.functional.linear(x, layer.lora_A.T), layer.scaling * layer.lora_B.T)
+
+
+def library(in_features, out_features, rank):
+    return LoRALayer(in_features, out_features, rank, learnable_scaling=True)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        OwnNames,
+        InFloat64,
+        forwarding(functional),
+        library,
+        beginning(lambda layer: nn.init.kaiming_uniform_(layer.lora_A)),
+        starting(lambda: nn.Parameter(torch.ones(()))),
+        starting(lambda: nn.Parameter(torch.ones(1, 1))),
+    ],
+)
+def test_unusual_right_layers_pass(right):
+    result = check_learnable_scaling(right)
+    assert result.passed, result.message
+
+
+def frozen(name):
+    return beginning(lambda layer: getattr(layer, name).requires_grad_(False))
+
+
+def seeded(in_features, out_features, rank):
+    torch.manual_seed(0)
+    return Learnable(in_features, out_features, rank)
+
+
+def plainly(change):
+    return forwarding(lambda layer, x: change(x, layer.lora_A, layer.lora_B, layer.scaling))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (plainly(lambda x, A, B, s: s * (x @ A.data @ B)), "lora_A gets no gradient"),
+        (plainly(lambda x, A, B, s: s * (x @ A @ B.detach())), "lora_B gets no gradient"),
+        (plainly(lambda x, A, B, s: s * (x @ A @ B).detach()), "gets no gradient"),
+        (plainly(torch.no_grad()(lambda x, A, B, s: s * (x @ A @ B))), "the output gets no gradient"),
+        (frozen("lora_A"), "lora_A has requires_grad=False"),
+        (frozen("lora_B"), "lora_B has requires_grad=False"),
+        (seeded, "draw it anew"),
+        (beginning(lambda layer: layer.lora_A.fill_(0.5)), "draw it anew"),
+        (plainly(lambda x, A, B, s: s * (x.mul_(2) @ A @ B) / 2), "forward changed its input"),
+        (plainly(lambda x, A, B, s: s * (x @ A @ B).mean(0)), "The shape is"),
+        (plainly(lambda x, A, B, s: s * torch.mm(x, A).mm(B)), "RuntimeError"),  # two dimensions only
+        (plainly(lambda x, A, B, s: s * (x @ A @ B) + s - 1), "came"),
+        (plainly(lambda x, A, B, s: s.abs() * (x @ A @ B)), "scaling -1.5"),
+        (plainly(lambda x, A, B, s: s * torch.dropout(x, 0.5, True) @ A @ B), "came"),
+        (plainly(lambda x, A, B, s: s / 2 * (x @ A @ B) * A.shape[1]), "came"),
+        (plainly(lambda x, A, B, s: s.detach() * (x @ A @ B) + 0 * s), "the gradient of scaling"),
+    ],
+)
+def test_wrong_layers_do_not_pass(wrong, words):
+    result = check_learnable_scaling(wrong)
+    assert result.status == "NOT YET" and words in result.message

@@ -1,10 +1,14 @@
+import copy
+from fractions import Fraction
 from statistics import mean
 
 from lora_teach.bases import sample_names
 from lora_teach.datasets import names
 from lora_teach.exercises import TODO, check_tipping_point
 
+import numpy as np
 import pytest
+import torch
 
 ENGLISH, FINNISH = (names.Judge(names.load(language).train) for language in ("English", "Finnish"))
 
@@ -120,3 +124,42 @@ def test_usual_mistakes_are_named(mistake, words):
 def test_the_two_sets_of_names_tip_over_at_different_strengths():
     first, second = check_tipping_point(solution).message.removesuffix(".").split("at ×")[1:]
     assert first.split()[0] != second
+
+
+def tidying(model, noise):
+    strength = solution(model, noise)
+    model.set_adapter(None)
+    return strength
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        tidying,
+        lambda model, noise: Fraction(round(10 * solution(model, noise)), 10),
+        lambda model, noise: torch.tensor(solution(copy.deepcopy(model), noise)),
+        lambda network, draws: np.float32(solution(network, draws)),
+        lambda model, noise: next(t * 0.1 for t in range(31) if solution_at(model, noise, t)),
+    ],
+)
+def test_unusual_right_solutions_pass(right):
+    result = check_tipping_point(right)
+    assert result.passed, result.message
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda model, noise: 0.5,
+        lambda model, noise: str(solution(model, noise)),
+        lambda model, noise: [solution(model, noise)],
+        lambda model, noise: -solution(model, noise),
+        lambda model, noise: solution(model, noise[:1]),
+        lambda model, noise: solution(model, noise.zero_()),
+        lambda model, noise: 1.0,
+        lambda model, noise: solution(model, noise) + 0.05,
+        lambda model, noise: True,
+    ],
+)
+def test_wrong_tipping_points_do_not_pass(wrong):
+    assert check_tipping_point(wrong).status == "NOT YET"

@@ -1,5 +1,11 @@
+import copy
+import functools
+from collections import OrderedDict
+from types import MappingProxyType
+
 from lora_teach.exercises import TODO, check_options, check_overlay
 
+import numpy as np
 import pytest
 import torch
 
@@ -152,3 +158,181 @@ def test_check_leaves_the_random_state_alone():
     check_overlay(overlay)
     options(BLOCK, 10)
     assert torch.rand(1) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        OrderedDict(rank=10, target_modules=r".*2\.mlp\..*"),
+        {"target_modules": [f"blocks.2.mlp.{kind}_proj" for kind in ("down", "up")], "rank": 10},
+        {"target_modules": ("2.mlp.up_proj", "2.mlp.down_proj"), "rank": 10},
+        {"target_modules": BLOCK, "rank": np.int64(10)},
+        {"target_modules": BLOCK, "rank": 10, "alpha": 20},
+        MappingProxyType({"target_modules": r"blocks\.2\.mlp\.(up|down)_proj", "rank": 10}),
+    ],
+    ids=str,
+)
+def test_unusual_right_options_pass(given):
+    result = check_options(lambda: given)
+    assert result.passed, result.message
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"target_modules": BLOCK, "rank": 10.5},
+        {"target_modules": BLOCK, "rank": True},
+        {"target_modules": BLOCK, "rank": -10},
+        {"target_modules": None, "rank": 10},
+        {"target_modules": "all-linear", "rank": 10},
+        {"target_modules": [], "rank": 10},
+        {"target_modules": BLOCK, "rank": 10, "modules_to_save": ["head"]},
+        {"target_modules": BLOCK, "rank": 10, "learnable_scaling": True},
+        {"target_modules": r"blocks\.1\.mlp\..*", "rank": 10},
+        {"target_modules": BLOCK, "rank": 10, "no_such_option": 1},
+        [BLOCK, 10],
+        (BLOCK, 10),
+    ],
+    ids=str,
+)
+def test_wrong_options_do_not_pass(given):
+    assert check_options(lambda: given).status == "NOT YET"
+
+
+class Adding:
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __call__(self, module, args, output):
+        return self.layer(*args, output)
+
+
+def bound_late(layer, module, args, output):
+    return torch.add(output, layer(args[0]))
+
+
+def as_a_dict(model, layers):
+    return dict(zip(layers, overlay(model, layers), strict=True))
+
+
+RIGHT = {
+    "a class": hooking(Adding),
+    "partial": hooking(lambda layer: functools.partial(bound_late, layer)),
+    "in place": hooking(lambda layer: lambda module, args, output: output.add_(layer(args[0]))),
+    "by weight": hooking(lambda layer: lambda module, args, output: output + args[0] @ layer.delta_weight().T),
+    "einsum": hooking(
+        lambda layer: (
+            lambda module, args, output: (
+                output + layer.scaling * torch.einsum("...i,ir,ro->...o", args[0], layer.lora_A, layer.lora_B)
+            )
+        )
+    ),
+    "base_output": hooking(lambda layer: lambda m, i, o: layer(i[0], base_output=o)),
+    "a tuple": lambda net, adapters: tuple(overlay(net, adapters)),
+    "a dict": as_a_dict,
+    "a generator": lambda model, layers: iter(overlay(model, layers)),
+}
+
+
+@pytest.mark.parametrize("right", RIGHT.values(), ids=RIGHT)
+def test_unusual_right_overlays_pass(right):
+    result = check_overlay(right)
+    assert result.passed, result.message
+
+
+def without_gradients(layer):
+    def hook(module, args, output):
+        with torch.no_grad():
+            return output + layer(args[0])
+
+    return hook
+
+
+def added_without_gradients(layer):
+    def hook(module, args, output):
+        with torch.no_grad():
+            update = layer(args[0])
+        return output + update
+
+    return hook
+
+
+def by_order(model, layers):
+    linears = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    return [
+        linear.register_forward_hook(without_names(layer))
+        for linear, layer in zip(linears, layers.values(), strict=False)
+    ]
+
+
+def without_names(layer):
+    return lambda module, args, output: output + layer(args[0])
+
+
+def computed_at_once(layer):
+    delta = layer.delta_weight()
+    return lambda module, args, output: output + args[0] @ delta.T
+
+
+def by_data(layer):
+    return lambda module, args, output: output + layer.scaling * args[0] @ layer.lora_A.data @ layer.lora_B.data
+
+
+def registering_modules(model, layers):
+    handles = overlay(model, layers)
+    for name, layer in layers.items():
+        model.get_submodule(name).lora = layer
+    return handles
+
+
+def unfreezing(model, layers):
+    model.requires_grad_(True)
+    return overlay(model, layers)
+
+
+def only_the_first(model, layers):
+    name = next(iter(layers))
+    return overlay(model, {name: layers[name]})
+
+
+def removing(model, layers):
+    handles = overlay(model, layers)
+    for handle in handles:
+        handle.remove()
+    return handles
+
+
+def training_first(model, layers):
+    with torch.no_grad():
+        for layer in layers.values():
+            layer.lora_B.mul_(2)
+    return overlay(model, layers)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (hooking(without_gradients), "gradient"),
+        (hooking(added_without_gradients), "gradient"),
+        (hooking(lambda layer: lambda m, args, output: output + layer(args[0]).detach()), "gradient"),
+        (hooking(lambda layer: lambda m, args, output: output + layer(args[0].detach())), "x gets another gradient"),
+        (hooking(lambda layer: lambda m, args, output: output.detach() + layer(args[0])), "gradient"),
+        (hooking(by_data), "gradient"),
+        (by_order, "each belongs to the module of its name"),
+        (hooking(computed_at_once), "when the layers have learned more"),
+        (hooking(lambda layer: lambda m, i, o: o + i[0] @ layer.lora_A @ layer.lora_B), "case 2 of 3"),
+        (hooking(lambda layer: lambda m, i, o: o + layer(i[0].view(4, -1)).view_as(o)), "case 3 of 3"),
+        (lambda model, layers: overlay(model, layers) + overlay(model, layers), "came"),
+        (registering_modules, "The module tree changed"),
+        (unfreezing, "The model's weights changed"),
+        (only_the_first, "came"),
+        (removing, "the model without any update"),
+        (training_first, "The model's weights changed"),
+        (lambda model, layers: overlay(copy.deepcopy(model), layers), "the model without any update"),
+        (hooking(lambda layer: lambda m, i, o: o - layer(i[0])), "came"),
+        (hooking(lambda layer: copy.deepcopy(Adding(layer))), "gradient"),
+    ],
+)
+def test_wrong_overlays_do_not_pass(wrong, words):
+    result = check_overlay(wrong)
+    assert result.status == "NOT YET" and words in result.message

@@ -2,7 +2,7 @@
 
 from lora_teach import LoRAModel, train, training_steps
 from lora_teach.loop.optimizer import set_lrs
-from tests.toy import awake, bits, mlp, numbers, same_bits
+from tests.toy import awake, bits, mlp, pairs, same_bits
 
 import pytest
 import torch
@@ -11,38 +11,29 @@ from torch import nn
 mse = nn.functional.mse_loss
 
 
-def data(batches=3, size=8):
-    return [(numbers(size, 6, seed=10 + i), numbers(size, 4, seed=20 + i)) for i in range(batches)]
-
-
-@pytest.fixture
-def model():
-    return awake(LoRAModel(mlp()))
-
-
 def test_an_optimiser_that_lacks_trainable_parameters_is_refused():
     base = mlp()
     optimizer = torch.optim.AdamW(base.parameters())  # built before the adapters
     model = LoRAModel(base)
     before = bits(model)
     with pytest.raises(ValueError, match=r"lacks 4 of 4.*model.trainable_parameters\(\)"):
-        train(model, data(), mse, optimizer=optimizer, progress=False)
+        train(model, pairs(), mse, optimizer=optimizer, progress=False)
     assert same_bits(before, bits(model))
 
 
 def test_nothing_to_train_is_refused(model):
     model.set_adapter(None)
     with pytest.raises(ValueError, match="set_adapter"):
-        train(model, data(), mse, progress=False)
+        train(model, pairs(), mse, progress=False)
 
 
 def test_ones_own_optimiser_keeps_its_learning_rates(model):
     optimizer = torch.optim.SGD(model.trainable_parameters(), lr=0.1)
-    list(training_steps(model, data(), mse, steps=3, optimizer=optimizer, schedule=lambda done: 1 - done))
+    list(training_steps(model, pairs(), mse, steps=3, optimizer=optimizer, schedule=lambda done: 1 - done))
     assert optimizer.param_groups[0]["lr"] == 0.1
     halving = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
     lrs = []
-    for step in training_steps(model, data(), mse, steps=3, optimizer=optimizer):
+    for step in training_steps(model, pairs(), mse, steps=3, optimizer=optimizer):
         lrs.append(step.lr)
         halving.step()
     assert lrs == pytest.approx([0.1, 0.05, 0.025])
@@ -57,18 +48,18 @@ def test_the_optimiser_gets_the_trainable_parameters_only(monkeypatch, model):
         return real(parameters, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim, "AdamW", spy)
-    model.add_adapter("asleep")
-    train(model, data(), mse, steps=1, progress=False)
+    model.add_adapter("inactive")
+    train(model, pairs(), mse, steps=1, progress=False)
     assert [id(p) for p in seen] == [id(p) for p in model.lora_layers.parameters()]
 
 
 def test_an_optimiser_of_ones_own_is_used(model):
     optimizer = torch.optim.SGD(model.trainable_parameters(), lr=0.1)
     before = model.lora_layers["2"].lora_B.detach().clone()
-    [step] = training_steps(model, data(), mse, steps=1, optimizer=optimizer, lr=99)
+    [step] = training_steps(model, pairs(), mse, steps=1, optimizer=optimizer, lr=99)
     assert step.lr == 0.1
     other = awake(LoRAModel(mlp()))
-    mse(other(data()[0][0]), data()[0][1]).backward()
+    mse(other(pairs()[0][0]), pairs()[0][1]).backward()
     assert torch.allclose(model.lora_layers["2"].lora_B, before - 0.1 * other.lora_layers["2"].lora_B.grad)
 
 

@@ -1,16 +1,16 @@
 """Real architectures without their weights: the published totals, and counts that real adapters confirm."""
 
 import math
+import re
 import warnings
 
 from lora_teach import LoRAModel
 from lora_teach.measure.architectures import (
     ARCHITECTURES,
-    GROUPS,
     LAYOUTS,
+    LINEAR,
     WHICH,
     build,
-    parameters_by_group,
     targets,
     total_parameters,
     trainable_per_rank,
@@ -71,6 +71,24 @@ def test_gpt_3_is_built_and_counted_in_less_than_a_gigabyte():
     lora_parameters(build("GPT-3 175B"), 64)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB on Linux, bytes on macOS
     assert grown < 2**20  # its weights alone are 650 GiB in float32
+
+
+GROUPS = (*LINEAR, "embeddings", "head", "other")
+
+
+def parameters_by_group(name):
+    """``{group: numbers}`` over GROUPS, which add up to the total; GPT-2's c_attn is split into q, k and v."""
+    layout, counts = LAYOUTS[ARCHITECTURES[name].family], dict.fromkeys(GROUPS, 0)
+    model = build(name)
+    for path, parameter in model.named_parameters():
+        module = path.rpartition(".")[0]
+        if isinstance(model.get_submodule(module), torch.nn.Embedding):
+            found = ["embeddings"]
+        else:
+            found = [group for group, pattern in layout.items() if re.fullmatch(pattern, module)] or ["other"]
+        for group in found:
+            counts[group] += parameter.numel() // len(found)
+    return counts
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -1,5 +1,6 @@
 import math
 
+from data.make_morph import fingerprint
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt, sample_names
 from lora_teach.datasets import names
 from lora_teach.measure.judging import (
@@ -10,7 +11,6 @@ from lora_teach.measure.judging import (
     STRENGTHS,
     TEMPERATURE,
     Jury,
-    fingerprint,
     measured,
     tastes,
 )

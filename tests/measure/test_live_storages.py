@@ -4,8 +4,10 @@ import weakref
 from contextlib import nullcontext
 
 from lora_teach import LoRAModel
+from lora_teach.loop.batches import loss_of
 from lora_teach.measure.costs import SETTINGS, TINY_LLAMA, new_base, random_batch
-from lora_teach.measure.measured_memory import as_found, checkpointed, loss_of
+from lora_teach.measure.fake_step import fake_step
+from lora_teach.measure.measured_memory import as_found, checkpointed
 from lora_teach.measure.predicted_memory import predict_memory, predict_peak
 
 import pytest
@@ -92,3 +94,16 @@ def test_with_a_large_vocabulary_the_worst_moment_is_the_predicted_peak(setting,
             loss_of(model, batch, loss_fn).backward()
     assert living.peak == pytest.approx(peak - held.total + held.activations, rel=0.01)
     assert living.peak > 2 * held.activations
+
+
+@pytest.mark.parametrize("targets", [["layers.2.mlp.up_proj"], ["layers.1.mlp.up_proj"], ["lm_head"]], ids=str)
+def test_a_checkpointed_block_before_all_adapters_keeps_nothing_not_even_its_input(targets):
+    base = new_base("tiny Llama")
+    options = {"rank": 2, "target_modules": targets}
+    *_, end = fake_step(base, 16, 17, cache=False, **options).moments(checkpointing=True)
+    batch, _ = random_batch(base, 16, 17)
+    model = LoRAModel(base, **options)
+    with as_found(model), checkpointed(model), Living() as living:
+        loss = loss_of(model, batch)  # whose graph lives as long as it
+        assert living.now == pytest.approx(sum(end.values()), rel=0.01)
+        del loss

@@ -2,15 +2,16 @@
 
 from statistics import mean, median
 
+from data.make_learned import matched_strength
 from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.exercises import check_effective_rank, check_phi
 from lora_teach.measure import intruder_dimensions
-from lora_teach.measure.learned import Shrinker, matched_strength, matrices, updates
+from lora_teach.measure.learned import Shrinker, matrices, updates
 from lora_teach.measure.results import load_result
 from lora_teach.measure.tuning import trainable_copy, tune
 from lora_teach.pictures.forgetting import Forgetting
-from lora_teach.pictures.forgetting.equal_learning import WAYS, verdicts
+from lora_teach.pictures.forgetting.equal_learning import WAYS, beside_full, finished, lies
 from lora_teach.pictures.forgetting.paper_claims import forgetting_claims, learned_claims
 from lora_teach.pictures.intruders.view import LETTERS_KNOWN
 from lora_teach.pictures.learned_spectra.view import Spectra
@@ -161,8 +162,8 @@ def test_the_sightings_hold_on_both_languages_and_the_sharper_sentences_fail(wor
 def test_nobody_forgets_less_where_all_have_learned_as_much_and_rank_1_forgets_more(language):
     entry = load_result("forgetting")["results"][language]
     for way in WAYS:
-        found = {name: one.word for name, one in verdicts(entry, way).items()}
-        assert "less" not in found.values() and found["LoRA r=1"] == "more"
+        found = {name: lies(*beside_full(entry, name, way)) for name in finished(entry) if name != "full"}
+        assert "below" not in found.values() and found["LoRA r=1"] == "above"
 
 
 def test_rank_1_on_icelandic_ends_with_less_learned_and_less_forgotten_and_has_forgotten_more_for_what_it_learned(

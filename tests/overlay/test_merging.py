@@ -196,6 +196,12 @@ def test_a_shared_weight_is_refused():
     refused(awake(LoRAModel(base, target_modules=["b", "a"])), "a: its weight is shared with c.weight.*clone")
 
 
+def test_a_weight_that_the_base_itself_holds_too_is_refused_under_its_name_there():
+    base = nn.Sequential(nn.Linear(4, 4))
+    base.own = base[0].weight
+    refused(awake(LoRAModel(base)), "0: its weight is shared with own, which merging would change")
+
+
 def test_a_head_that_was_tied_after_the_overlay_is_refused():
     base = TinyGPT(tied=False)
     model = awake(LoRAModel(base))
@@ -247,6 +253,26 @@ def test_a_weight_on_the_meta_device_is_refused():
         base = nn.Sequential(nn.Linear(6, 8))
     with pytest.raises(ValueError, match="0: its weight is on the meta device.*Load"):
         LoRAModel(base).merge()
+
+
+def test_the_weight_of_a_conv1d_is_the_other_way_round():
+    transformers = pytest.importorskip("transformers")
+    model = awake(LoRAModel(nn.Sequential(fixed(transformers.pytorch_utils.Conv1D(6, 6)))))  # square: no shape tells
+    x = numbers(3, 6)
+    output = model(x)
+    with model.merged():
+        assert torch.allclose(model(x), output, atol=1e-6)
+
+
+def test_a_layer_without_a_delta_weight_is_refused(model):
+    model.lora_layers["2"] = nn.Linear(8, 4)
+    refused(model, r"2: Linear has no delta_weight\(\), so it cannot be merged")
+
+
+def test_a_parametrised_bias_is_refused_too():
+    base = mlp()
+    nn.utils.parametrize.register_parametrization(base[2], "bias", nn.Identity())
+    refused(awake(LoRAModel(base)), "2: its weight is parametrised")
 
 
 def test_a_parametrised_weight_is_refused():

@@ -69,10 +69,17 @@ def test_gradients_per_example_by_vmap_equal_one_example_at_a_time(model):
 
 
 def test_a_missing_name_is_a_key_error_with_the_nearest_names(model):
-    with pytest.raises(KeyError, match="'blocks.0.qproj'.*'blocks.0.q_proj'"):
-        model.lora_layers["blocks.0.qproj"]
-    with pytest.raises(KeyError, match="no layer 'blocks'"):
+    with pytest.raises(KeyError, match="no layer 'blocks' here"):
         model.lora_layers["blocks"]
+    layers = NestedModules()
+    for name in ("a.first", "a.second", "b.first", "b.second"):
+        layers.add(name, nn.ReLU())
+    with pytest.raises(KeyError, match="no layer 'b.frist' here; .* are: 'b.first', 'a.first', '[ab].second'\""):
+        layers["b.frist"]
+    with pytest.raises(KeyError, match="no layer 3 here; the nearest are: 'a.first', 'a.second', 'b.first'\""):
+        layers[3]  # none is near, so the first three
+    with pytest.raises(KeyError, match="no layer 2 here; the nearest are: '2', '12'\""):
+        LoRAModel(nn.ModuleDict({"12": nn.Linear(2, 2), "2": nn.Linear(2, 2)}), rank=1).lora_layers[2]
 
 
 def test_only_a_module_can_take_a_layers_place_and_only_where_one_is(model):

@@ -100,10 +100,24 @@ def test_conv1d_is_transformers_and_nobody_elses():
     assert not is_conv1d(type("Conv1D", (nn.Module,), {})())
 
 
-def test_the_nearest_names_are_listed_for_a_slip_of_the_pen():
-    for slip in ("q_porj", "query_proj", "blocks.0.q"):
-        with pytest.raises(ValueError, match=r"nearest names are:.*q_proj"):
-            LoRAModel(TinyGPT(), target_modules=[slip])
+@pytest.mark.parametrize(
+    ("slip", "near"),
+    [
+        ("q_porj", "'q_proj', 'v_proj', 'blocks.1.q_proj', 'blocks.0.q_proj'."),
+        ("hed", "'head'."),
+        ("blocks.0.q", "'blocks.0.q_proj', 'blocks.1.q_proj', 'blocks.0.v_proj', 'blocks.1.v_proj'."),
+        ("xx", "'embedding', 'q_proj', 'v_proj', 'head'."),  # none is near, so all last parts
+    ],
+)
+def test_the_nearest_names_are_listed_for_a_slip_of_the_pen(slip, near):
+    with pytest.raises(ValueError, match=f"target_modules='{slip}' matches no module. The nearest names are: {near}$"):
+        LoRAModel(TinyGPT(), target_modules=[slip])
+
+
+def test_no_more_than_eight_names_are_listed():
+    base = nn.ModuleDict({f"layer{index}": nn.Linear(2, 2) for index in range(9)})
+    with pytest.raises(ValueError, match="are: 'layer0', .*'layer7'.$"):
+        LoRAModel(base, target_modules=["?"])
 
 
 def test_a_base_without_a_linear_layer_says_so():

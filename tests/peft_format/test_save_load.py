@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -21,7 +20,7 @@ from tests.peft_format.folders import (
     say_twice,
     whole_numbers,
 )
-from tests.toy import awake, bits, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
+from tests.toy import awake, bits, fixed, mlp, picture, same_bits, same_picture, tokens
 
 import pytest
 import torch
@@ -90,9 +89,9 @@ def test_a_learnable_scaling_is_learnable_again(tmp_path):
     again = LoRAModel.from_pretrained(base(), tmp_path)
     again(tokens()).sum().backward()
     assert all(layer.scaling.grad.shape == (1,) for layer in again.lora_layers.values())
-    again.load_adapter(tmp_path, "asleep")
-    assert not any(p.requires_grad for p in again.adapters["asleep"].parameters())
-    again.set_adapter("asleep")
+    again.load_adapter(tmp_path, "inactive")
+    assert not any(p.requires_grad for p in again.adapters["inactive"].parameters())
+    again.set_adapter("inactive")
     assert all(layer.scaling.requires_grad for layer in again.lora_layers.values())
 
 
@@ -104,7 +103,7 @@ def test_mixing_weights_are_never_saved(tmp_path):
     assert torch.equal(LoRAModel.from_pretrained(base(), tmp_path)(tokens()), alone)
 
 
-def test_a_further_adapter_is_loaded_asleep(tmp_path):
+def test_a_further_adapter_is_loaded_inactive(tmp_path):
     model = adapted("plain")
     model.save_adapter(tmp_path)
     other = awake(LoRAModel(base(), rank=2), seed=9).eval()
@@ -145,14 +144,6 @@ def test_an_adapter_that_is_not_called_default_lies_in_a_sub_folder_as_pefts_doe
             again.set_adapter(name), model.set_adapter(name)
             assert torch.equal(again(tokens()), model(tokens()))
         assert torch.equal(LoRAModel.from_pretrained(base(), folder, "b")(tokens()), model(tokens()))
-
-
-def test_a_folder_whose_sub_folders_hold_the_adapters_lists_them(tmp_path):
-    model = adapted("plain")
-    model.add_adapter("b", rank=2)
-    model.save_adapter(tmp_path, "b")
-    with pytest.raises(FileNotFoundError, match="sub-folders do: b. Use one of them"):
-        LoRAModel.from_pretrained(base(), tmp_path)
 
 
 def test_an_adapter_of_saved_modules_alone_is_re_read(tmp_path):
@@ -223,24 +214,6 @@ def test_peft_reads_ours(tmp_path, kind, dtype):
     assert names == set(model.lora_layers)
 
 
-def test_what_peft_reads_silently_wrong_is_always_written(tmp_path):
-    adapted("rslora").save_adapter(tmp_path)
-    config = json.loads((tmp_path / CONFIG).read_text())
-    for key in (
-        *("peft_type", "target_modules", "r", "lora_alpha", "use_rslora", "use_dora", "bias", "fan_in_fan_out"),
-        *("modules_to_save", "rank_pattern", "alpha_pattern", "lora_dropout", "init_lora_weights", "inference_mode"),
-        *("task_type", "base_model_name_or_path", "peft_version"),
-    ):
-        assert key in config
-    assert (config["peft_type"], config["use_rslora"], config["use_dora"], config["bias"]) == (
-        "LORA",
-        True,
-        False,
-        "none",
-    )
-    assert all(key.startswith("base_model.model.") for key in load_file(tmp_path / WEIGHTS))
-
-
 def test_a_files_pattern_that_names_nothing_here_changes_nothing(tmp_path):
     model = adapted("patterns")
     model.save_adapter(tmp_path)
@@ -248,24 +221,6 @@ def test_a_files_pattern_that_names_nothing_here_changes_nothing(tmp_path):
     loaded = LoRAModel.from_pretrained(adapted("patterns").remove(), tmp_path)
     assert same_bits(bits(loaded.lora_layers), bits(model.lora_layers))
     assert "nowhere" not in loaded.configs["default"].rank_pattern
-
-
-def test_a_pattern_for_one_layer_never_catches_another(tmp_path):
-    class Nested(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc, self.inner = nn.Linear(8, 8), nn.ModuleDict({"fc": nn.Linear(8, 8), "xfc": nn.Linear(8, 8)})
-
-        def forward(self, x):
-            return self.inner["xfc"](self.inner["fc"](self.fc(x)))
-
-    model = awake(LoRAModel(fixed(Nested()), rank=2, rank_pattern={"^fc": 3}))
-    assert [layer.rank for layer in model.lora_layers.values()] == [3, 2, 2]
-    model.save_adapter(tmp_path)
-    x = numbers(3, 8)
-    assert torch.equal(LoRAModel.from_pretrained(fixed(Nested()), tmp_path)(x), model(x))
-    theirs = peft.PeftModel.from_pretrained(fixed(Nested()), tmp_path).eval()
-    assert torch.allclose(theirs(x), model(x), atol=1e-5)
 
 
 # PEFT's, read by us.
@@ -391,30 +346,6 @@ def test_a_wrong_folder_is_refused_and_nothing_changes(folder, spoil, exception,
     LoRAModel(plain)
 
 
-@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
-def test_a_link_out_of_the_folder_is_refused_but_the_hugging_face_cache_is_read(folder, tmp_path, name):
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (folder / name).rename(elsewhere / name)
-    (folder / name).symlink_to(elsewhere / name)
-    with pytest.raises(ValueError, match="link to .*elsewhere.*outside the folder"):
-        LoRAModel.from_pretrained(base(), folder)
-    (folder / name).unlink()
-    blobs, snapshot = tmp_path / "hub" / "blobs", tmp_path / "hub" / "snapshots" / "0123"
-    blobs.mkdir(parents=True)
-    (elsewhere / name).rename(blobs / "a1b2")
-    snapshot.parent.mkdir()
-    folder.rename(snapshot)
-    (snapshot / name).symlink_to("../../blobs/a1b2")
-    LoRAModel.from_pretrained(base(), snapshot)
-
-
-def test_a_missing_use_rslora_is_warned_of(folder):
-    change_config(folder, use_rslora="gone")
-    with pytest.warns(UserWarning, match=r"does not say use_rslora.*√r"):
-        LoRAModel.from_pretrained(base(), folder)
-
-
 def test_magnitudes_under_the_older_key_are_read(tmp_path):
     adapted("dora").save_adapter(tmp_path)
 
@@ -458,18 +389,6 @@ def test_loading_needs_a_new_and_good_name_and_a_base_without_overlay(folder):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         model.load_adapter(folder / "nowhere", "c")
     assert same_picture(before, picture(model))
-
-
-def test_loading_an_adapter_never_executes_code(folder, tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (os.mkdir, (str(tmp_path / "owned"),))
-
-    torch.save({"weight": Evil()}, folder / "adapter_model.bin")
-    shutil.copy(folder / "adapter_model.bin", folder / WEIGHTS)
-    with pytest.raises(ValueError, match="damaged"):
-        LoRAModel.from_pretrained(base(), folder)
-    assert not (tmp_path / "owned").exists()
 
 
 def test_the_dtype_of_the_file_does_not_matter(tmp_path, folder):

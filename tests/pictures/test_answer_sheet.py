@@ -9,6 +9,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+from data.make_answer_sheet import with_instructions
 from lora_teach.datasets import appointments
 from lora_teach.live import explore, monitor
 from lora_teach.live import watch as watching
@@ -75,7 +76,7 @@ def test_prompts_end_in_the_same_question_and_examples_come_from_training():
     assert sorted(shown) == [1, 2, 3, 4, 5, 6, 7]
     known = {one.sentence for one in appointments.training()}
     assert all(message["content"].split("\n")[1] in known for message in prompt[:-1:2])
-    assert numbers.with_instructions("Do.\n")(EXAM[0]) == [{"role": "user", "content": "Do.\n" + EXAM[0].sentence}]
+    assert with_instructions("Do.\n")(EXAM[0]) == [{"role": "user", "content": "Do.\n" + EXAM[0].sentence}]
 
 
 @pytest.mark.parametrize("count", [0, 8])

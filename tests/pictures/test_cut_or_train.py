@@ -46,7 +46,16 @@ def test_a_guess_is_a_number_a_dict_or_a_list(guess, meant):
 
 @pytest.mark.parametrize(
     ("guess", "error", "words"),
-    [([2.0], ValueError, "Give 3"), ("2.0", TypeError, "no guess"), ({1: "two"}, TypeError, "no guess")],
+    [
+        ([2.0], ValueError, "Give 3"),
+        ("2.0", TypeError, "is not a number"),
+        ({1: "two"}, TypeError, "'two' is not a number. Give a loss in nats from 0 to 10"),
+        (True, TypeError, "True is not a number"),
+        (float("nan"), ValueError, "Give a loss in nats"),
+        ([2.0, 11.0, 2.0], ValueError, "Give 3 numbers in a list, each a loss in nats from 0 to 10"),
+        ({128: 2.0}, ValueError, "128 lies outside the picture. Give a rank from 1 to 64"),
+        ({"1": 2.0}, TypeError, "'1' is not a number. Give a rank"),
+    ],
 )
 def test_another_guess_is_refused_with_a_cure(guess, error, words):
     with pytest.raises(error, match=words):

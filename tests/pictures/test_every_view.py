@@ -1,17 +1,27 @@
-"""Every view of the course is swept, and every ``explore(…)`` that a reader meets shows a view that is."""
+"""Every view of the course is swept, and every ``explore(…)`` that a reader meets shows a view that is.
+
+Every guess that can't be drawn is refused with a sentence, by whatever takes one.
+"""
 
 import ast
 import functools
 import importlib
+import inspect
 import pkgutil
+import sys
+from fractions import Fraction
 from pathlib import Path
 
 import lora_teach.pictures
 from lora_teach.live import View, explore
+from lora_teach.utils.validation import WrongGuess
 from tests.live.sweep import sweep
 
 import nbformat
+import numpy as np
 import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -89,3 +99,72 @@ def test_an_unswept_view_is_noticed():
     assert [name for name, _ in explored("view = Toy(3)\nlive.explore(view, x=(1, 2, 1))", views)] == ["Toy"]
     twice = "view = Toy()\nexplore(view, x=True)\nview = Other()\nshown = explore(view, x=True)"
     assert [name for name, _ in explored(twice, views)] == ["Toy", None]
+
+
+def guessing():
+    """All classes and functions of the pictures that take a guess, by name."""
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("lora_teach.pictures."):
+            for kind, made in vars(module).items():
+                own = callable(made) and not kind.startswith("_") and getattr(made, "__module__", "") == name
+                if own and "guess" in inspect.signature(made).parameters:
+                    yield f"{name.split('.')[2]}.{kind}", made
+
+
+GUESSING = dict(guessing())
+NO_NUMBERS = ["14", "", "?", b"1", True, 1j, ..., object(), print, torch.tensor(0.5), np.ones(1), "9" * 9999]
+OUTSIDE = [float("nan"), float("inf"), -float("inf"), -1, -0.001, 1e300, 10**400, 10**5000, Fraction(-1, 2)]
+NO_LISTS = [[], (), [2], ["2"], [None], {}, {"a": 1}, {1: "a"}, {-1: 2}, {1: float("nan")}, {2}, [[2, 2]], [1] * 100]
+NO_LISTS += [[float("nan")] * count for count in (2, 7, 8)] + [[2, "2"], [True] * 8, [2] * 7 + [99], [2, None]]
+
+
+def give(name, guess):
+    """Call it with this guess; what else it needs is None, which it must not have looked at before."""
+    made = GUESSING[name]
+    needed = [one for one in inspect.signature(made).parameters.values() if one.default is one.empty]
+    given = {one.name: None for one in needed if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)}
+    if name == "cut_or_train.guesses":
+        given["ranks"] = [1, 2, 4, 8, 16, 32, 64]
+    result = made(**given | {"guess": guess})
+    if inspect.iscoroutine(result):
+        result.send(None)
+
+
+def refused(name, guess):
+    """The sentence with which it refuses a guess."""
+    with pytest.raises(WrongGuess) as caught:
+        give(name, guess)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", GUESSING)
+def test_a_guess_that_cannot_be_drawn_is_refused_with_a_sentence(name):
+    for guess in NO_NUMBERS + OUTSIDE + NO_LISTS:
+        if isinstance(guess, dict) and not guess and "cut_or_train" in name:
+            continue  # a guess about no rank is none
+        sentence = refused(name, guess)
+        assert sentence.startswith("guess=") and " or None." in sentence and len(sentence) < 300, sentence
+
+
+def test_enough_is_swept():
+    assert len(GUESSING) >= 25 and {name.split(".")[1] for name in GUESSING} >= {"Icons", "Mix", "CutOrTrain", "Angle"}
+
+
+def test_a_notebook_shows_the_sentence_without_a_traceback(capsys):
+    shell = InteractiveShell.instance()
+    shell.run_cell("from lora_teach.pictures.keyhole.view import Keyhole\nKeyhole(guess='14')")
+    shown = capsys.readouterr()
+    assert "guess='14' is not a number. Give a number of % from 0 to 100, or None." in shown.out + shown.err
+    assert "Traceback" not in shown.out + shown.err and "Keyhole(" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize("wrong", ["no such place", None, float("nan"), -(10**9), 10**9, [], object()], ids=repr)
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_bad_value_moves_no_slider(name, wrong):
+    explorer = example(name)
+    before, sentence = explorer.values, explorer.sentence
+    first, *_, last = [*before] * 2
+    other = next((place for place in explorer.limits()[first] if place != before[first]), before[first])
+    with pytest.raises(Exception, match=r"."):
+        explorer.move(**({first: other} if first != last else {}) | {last: wrong})
+    assert explorer.values == before and explorer.sentence == sentence

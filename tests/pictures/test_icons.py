@@ -68,7 +68,7 @@ def test_without_a_guess_nothing_is_judged():
 
 @pytest.mark.parametrize("guess", [3, "abc", [1, 2], [1] * 9, ["1"] * 8, [17] * 8, [-1] * 8, [None] * 8])
 def test_a_guess_that_is_not_eight_ranks_is_refused(guess):
-    with pytest.raises(ValueError, match="give 8 numbers from 1 to 16"):
+    with pytest.raises(ValueError, match="Give 8 numbers in a list, each a rank from 0 to 16"):
         Icons(guess)
 
 

@@ -13,18 +13,16 @@ from lora_teach import LoRAModel
 from lora_teach.bases import accuracy, evaluate, gumbel_noise, load_digit_net, load_name_gpt, sample_names
 from lora_teach.config import LoRAConfig
 from lora_teach.datasets import digits, names
+from lora_teach.live import LivePicture
 from lora_teach.measure.judging import TEMPERATURE
 from lora_teach.measure.retraining import CHANCE
 from lora_teach.measure.tuning import trainable_copy
 from lora_teach.overlay.targets import choose
 from lora_teach.pictures.playground import Playground
 from lora_teach.pictures.playground import view as playground
-from lora_teach.pictures.playground.drawing import Drawing
-from lora_teach.pictures.playground.material import MATERIALS, SEED, DigitMaterial
-from lora_teach.pictures.playground.numbers import METHODS, Run, Settings, plan
-from lora_teach.pictures.playground.panels import LORA_ROLES, Curve, role_of
-from lora_teach.pictures.playground.samples import Samples
-from lora_teach.pictures.playground.view import KEPT
+from lora_teach.pictures.playground.numbers import MATERIALS, METHODS, SEED, DigitMaterial, Run, Settings, plan
+from lora_teach.pictures.playground.panels import LORA_ROLES, Curve, Samples, role_of
+from lora_teach.pictures.playground.view import KEPT, Bench
 from lora_teach.plots import COLOURS, Picture, figure
 from lora_teach.plots.name_tiles import Written
 from lora_teach.plots.style import LINES, MARKERS
@@ -186,15 +184,12 @@ def test_base_random_numbers_and_threads_stay_as_they_are():
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
 
 
-def test_a_finished_run_has_score_samples_and_record():
+def test_a_finished_run_has_score_and_samples():
     run = finished(steps=60)
     x, y = run.material.split.test
     assert run.score == accuracy(run.model, x, y) > run.material.start
     assert run.after == run.material.samples(run.model) == run.samples()
     assert run.loss == pytest.approx(sum(run.history.loss[-20:]) / 20)
-    record = run.record()
-    assert record["rank"] == 4 and record["held_out"] == run.score and record["trainable"] == run.trainable
-    assert record["seconds"] == sum(run.history.seconds) > 0
     assert repr(run) == f"Run 1 (turned 90°, r = 4): 60 steps, {run.score:.0%} of the test digits read right"
 
 
@@ -271,7 +266,7 @@ FALLING = [10 / (1 + step) for step in range(200)]
 
 @pytest.fixture
 def drawn():
-    return Drawing()
+    return Bench()
 
 
 def test_bar_is_to_scale(drawn):
@@ -451,7 +446,7 @@ def eager(monkeypatch):
     """Looks at the page and draws after every step, so that nothing depends on the clock; makes no pixels."""
     monkeypatch.setattr(playground, "PAUSE", -1.0)
     monkeypatch.setattr(playground, "REST", -1.0)
-    monkeypatch.setattr(playground.LivePicture, "paint", lambda live: None)
+    monkeypatch.setattr(LivePicture, "paint", lambda live: None)
 
 
 def at_step(number, action, monkeypatch):
@@ -470,7 +465,7 @@ def train(play, **settings):
     return asyncio.run(play.train(**settings))
 
 
-def awake(play):
+def enabled(play):
     return [name.strip("_") for name in BUTTONS if not getattr(play, name).disabled]
 
 
@@ -490,7 +485,7 @@ def test_a_run_from_code_is_the_run_that_its_settings_make(eager):
         pass
     assert run.history.loss == expected.history.loss and play.runs == [run]
     assert run.settings == play.settings == expected.settings
-    assert play.running is None and play.error is None
+    assert play.running is None and play.failure is None
 
 
 def test_the_first_picture_shows_the_material_and_that_there_is_no_run():
@@ -499,8 +494,8 @@ def test_the_first_picture_shows_the_material_and_that_there_is_no_run():
         "No run yet. Next: LoRA on Zulu names · all layers · r = 4 · α = 4, α/r = 1 · learning rate 0.01 · 200 steps · "
         "seed 0. 20,736 of 363,456 numbers would train."
     )
-    assert awake(play) == ["train"] and rows(play) == []
-    assert [half.title.get_text() for half in play._drawing.samples._halves][1] == "after: no run yet"
+    assert enabled(play) == ["train"] and rows(play) == []
+    assert [half.title.get_text() for half in play.view.samples._halves][1] == "after: no run yet"
 
 
 @pytest.mark.parametrize("runs", [0, 1])
@@ -508,7 +503,7 @@ def test_every_move_of_every_control_is_seen_in_the_picture(runs):
     play = Playground()
     if runs:
         train(play, steps=3)
-    for name, widget in play.controls.controls.items():
+    for name, widget in play.controls.items():
         start, places = widget.value, [value for _, value in widget.options]
         if isinstance(widget, ipywidgets.SelectionSlider):
             places = [places[0], places[1], places[-1]]
@@ -529,20 +524,20 @@ def test_the_bar_follows_the_controls_with_the_counts_of_the_library():
         play.set(**settings)
         model = Run(play.settings).model
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        assert f"{trainable:,} train" in play._drawing.bar._beside.get_text()
+        assert f"{trainable:,} train" in play.view.bar._beside.get_text()
 
 
-def test_full_fine_tuning_puts_loras_controls_to_sleep():
-    controls = Playground(method="full").controls.controls
-    asleep = [name for name, widget in controls.items() if widget.disabled]
-    assert asleep == ["rank", "alpha", "scaling", "targets"]
+def test_full_fine_tuning_disables_loras_controls():
+    controls = Playground(method="full").controls
+    disabled = [name for name, widget in controls.items() if widget.disabled]
+    assert disabled == ["rank", "alpha", "scaling", "targets"]
     controls["method"].value = "LoRA"
     assert not any(widget.disabled for widget in controls.values())
 
 
 def test_layers_depend_on_the_material_and_all_stays_all():
     play = Playground(targets="hidden1")
-    controls = play.controls.controls
+    controls = play.controls
     controls["material"].value = "inverted"
     assert play.settings.targets == "hidden1"
     controls["material"].value = "Zulu"
@@ -557,28 +552,26 @@ def test_a_value_between_two_places_gets_one_of_its_own():
     play.set(lr=3e-4, alpha=10, steps=7, seed=1234)
     assert (play.settings.rank, play.settings.lr, play.settings.alpha) == (5, 3e-4, 10)
     assert (play.settings.steps, play.settings.seed) == (7, 1234)
-    places = [value for _, value in play.controls.controls["alpha"].options]
+    places = [value for _, value in play.controls["alpha"].options]
     assert places == sorted(places) and places.count(10) == 1
     play.set(lr=0.05)
-    assert len({label for label, _ in play.controls.controls["lr"].options}) == len(
-        play.controls.controls["lr"].options
-    )
+    assert len({label for label, _ in play.controls["lr"].options}) == len(play.controls["lr"].options)
 
 
 def test_what_cant_be_trained_is_told_where_it_is_chosen_and_loses_nothing():
     play = Playground()
     run = train(play, steps=3)
-    play.controls.controls["rank"].value = 16
-    play.controls.controls["targets"].value = "output"
-    assert "This can't be trained" in words(play._note) and "Use 1..10" in words(play._note)
+    play.controls["rank"].value = 16
+    play.controls["targets"].value = "output"
+    assert "This can't be trained" in words(play._trouble) and "Use 1..10" in words(play._trouble)
     assert play._train.disabled and play.runs == [run]
     with pytest.raises(ValueError, match=r"rank=16 is too large for Linear\(128 → 10\)"):
         train(play)
     assert play.running is None and play.runs == [run]
-    play.controls.controls["rank"].value = 10
-    assert words(play._note).strip() == "" and not play._train.disabled
+    play.controls["rank"].value = 10
+    assert words(play._trouble).strip() == "" and not play._train.disabled
     play.set(rank=16, targets="all")
-    assert words(play._note).strip().startswith("Left out: output, since rank=16 is too large")
+    assert words(play._trouble).strip().startswith("Left out: output, since rank=16 is too large")
 
 
 BAD_IN_FULL = [{"method": "full", "material": "Zulu"} | bad for bad in BAD_FOR_LORA]
@@ -587,7 +580,7 @@ BAD_IN_FULL = [{"method": "full", "material": "Zulu"} | bad for bad in BAD_FOR_L
 def test_code_that_asks_for_the_impossible_moves_nothing():
     play = Playground()
     before, moves = play.settings, []
-    for widget in play.controls.controls.values():
+    for widget in play.controls.values():
         widget.observe(moves.append)  # not even there and back
     for bad in (
         {"rank": 16, "targets": "output"},
@@ -615,16 +608,16 @@ def test_stop_ends_the_run_after_its_step_and_keeps_it(eager, monkeypatch):
 
 def test_buttons_that_would_do_nothing_are_grey(eager, monkeypatch):
     states = []
-    at_step(3, lambda play: states.append(awake(play)), monkeypatch)
+    at_step(3, lambda play: states.append(enabled(play)), monkeypatch)
     play = Playground(steps=5)
     for expected in (["stop"], ["stop", "remove", "clear"]):
         train(play)
-        assert states.pop() == expected and awake(play) == ["train", "remove", "clear"]
+        assert states.pop() == expected and enabled(play) == ["train", "remove", "clear"]
     play._stop.click()
     train(play)
     assert play.runs[-1].history.stopped is None  # a Stop without a run is forgotten
     play.clear()
-    assert awake(play) == ["train"]
+    assert enabled(play) == ["train"]
 
 
 def press(play):
@@ -674,8 +667,8 @@ def test_code_waits_for_a_run_that_was_begun_by_the_button(eager):
 
 def test_controls_moved_meanwhile_change_the_plan_and_not_the_run(eager, monkeypatch):
     def move(play):
-        play.controls.controls["rank"].value = 16
-        play.controls.controls["material"].value = "Zulu"
+        play.controls["rank"].value = 16
+        play.controls["material"].value = "Zulu"
 
     at_step(4, move, monkeypatch)
     play = Playground(steps=6)
@@ -715,10 +708,10 @@ def test_what_a_run_raises_is_raised_in_the_cell_and_shown_on_the_page(eager, mo
     with pytest.raises(ZeroDivisionError, match="the fourth batch"):
         train(play)
     assert "This run failed" in words(play._foot) and "ZeroDivisionError: the fourth batch" in words(play._foot)
-    assert play.runs == [kept] and play.running is None and isinstance(play.error, ZeroDivisionError)
+    assert play.runs == [kept] and play.running is None and isinstance(play.failure, ZeroDivisionError)
     monkeypatch.undo()
     train(play)
-    assert play.error is None and len(play.runs) == 2 and "This run failed" not in words(play._foot)
+    assert play.failure is None and len(play.runs) == 2 and "This run failed" not in words(play._foot)
 
 
 @pytest.mark.parametrize("where", ["advance", "largest_update", "end", "__init__"])
@@ -731,9 +724,9 @@ def test_what_a_run_of_the_button_raises_is_shown_and_the_next_one_works(where, 
         patch.setattr(Run, where, fail)
         asyncio.run(pressed_and_waited_for(play))
         assert "This run failed" in words(play._foot) and "by &lt;hand&gt;" in play._foot.value
-        assert play.runs == [] and play.running is None and "train" in awake(play)
+        assert play.runs == [] and play.running is None and "train" in enabled(play)
     press(play)
-    assert len(play.runs) == 1 and play.error is None
+    assert len(play.runs) == 1 and play.failure is None
 
 
 async def pressed_and_waited_for(play):
@@ -771,7 +764,7 @@ def test_a_run_that_blows_up_is_kept_and_told():
     play = Playground(method="full", lr=1e30, steps=40)
     run = train(play)
     assert run.history.stopped.startswith("not finite at step") and play.runs == [run]
-    assert "The learning rate or α is probably too large" in words(play._foot) and play.error is None
+    assert "The learning rate or α is probably too large" in words(play._foot) and play.failure is None
     assert_whole(play)
 
 

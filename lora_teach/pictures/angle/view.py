@@ -67,7 +67,7 @@ class Angle(View):
 
     @styled
     def __init__(self, guess=None, seed=0):
-        self.guess, self.seed = check_guess(guess, 0, 100, "a percentage"), seed
+        self.guess, self.seed = _checked(guess), seed
         self.base = load_digit_net()
         self.task, self.run = lru_cache(maxsize=None)(self._task), lru_cache(maxsize=None)(self._run)
         self.place, self.earlier = None, []  # where it stands, and where it stood before, the newest first
@@ -103,7 +103,7 @@ class Angle(View):
         split, base, reads = self.task(angle, paper)
         lora, full = self.run(*place), self.run(None, None, angle, paper, STEPS)
         self._remember(place)
-        guessed = self.guess is not None and place[1:4] == GUESSED
+        guessed = place[1:4] == GUESSED
         if self.mark is not None:
             self.mark.set_visible(guessed)
         self.tiles.set_data(strip(_pictures(split), down=True))
@@ -127,7 +127,7 @@ class Angle(View):
             f"Rank {rank}, α = {float(alpha):g}, {where}: {done} {_percents(lora.accuracy)} of the test digits are "
             f"read right; before {_percents(base)}; with full fine-tuning {_percents(full.accuracy)}. LoRA trained "
             f"{lora.numbers:,} numbers, full fine-tuning {full.numbers:,}."
-            + (f" Your guess: {self.guess:g} %." if guessed and rank == RANKS[0] else "")
+            + self.your_guess("g", unit=" %", shown=guessed and rank == RANKS[0])
         )
 
     def _remember(self, place):
@@ -173,18 +173,19 @@ class Angle(View):
         return show(made, _lesson(tasks, settings))
 
 
+def _checked(guess):
+    return check_guess(guess, 0, 100, "a percentage")
+
+
 @styled
 def draw_tasks(tasks, ranks, guess=None, block=1):
-    """Small multiples for a page whose sliders don't move: a column for each task; returns the figure.
+    """Draw small multiples, a column for each task; return the figure. Losses are means of ``block`` steps.
 
-    Args:
-        tasks: ``{title: (tiles, base, losses, accuracies)}``: the digits, ``(digits, 8, 8)``; the base's accuracy; by
-            contender (a rank, or None for full fine-tuning) the loss over its longest run, and the share of test
-            digits that are read after each of its runs, the longest last.
-        ranks: Those trained, three.
-        guess: The learner's accuracy for the first rank at the first task, in %.
-        block: Each of the losses is the mean of so many steps.
+    ``tasks`` are ``{title: (tiles, base, losses, accuracies)}``: digits ``(digits, 8, 8)``; the base's accuracy; by
+    contender (a rank, or None for full fine-tuning) the loss over its longest run, and the share of test digits that
+    are read after each of its runs, the longest last. ``guess`` is about the first rank at the first task, in %.
     """
+    guess = _checked(guess)
     made = figure(12, 5.6)
     grid = panels(made, rows=3, columns=len(tasks), height_ratios=[0.36, 1.25, 1.1], squeeze=False)
     contenders = [*ranks, None]

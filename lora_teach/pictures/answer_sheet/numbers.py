@@ -22,14 +22,7 @@ COLUMNS = ("valid", "where", "when", "who")  # of the sheet, in the order in whi
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a model answered and how it was graded.
-
-    Attributes:
-        exam: The sentences.
-        answers: One a sentence.
-        marks: bool ``(sentences, 4)``, the columns as in COLUMNS.
-        seconds: What answering took, or None.
-    """
+    """The answers of a model to an exam, one a sentence, their ``marks``, bool ``(sentences, 4)``, and the seconds."""
 
     exam: Sequence[Appointment]
     answers: Sequence[str]
@@ -68,11 +61,6 @@ def stored(exam, kept):
 def bare(appointment):
     """Return the question as the training examples put it."""
     return appointments.example(appointment)[:1]
-
-
-def with_instructions(text):
-    """Return the prompt that says how the answer should look."""
-    return lambda appointment: [{"role": "user", "content": text + appointment.sentence}]
 
 
 def with_examples(count):
@@ -114,34 +102,11 @@ def sit(base, model, exam, prompt=bare, *, capitals=False, batch_size=24, most_t
     return grade_sheet(exam, answers, time.perf_counter() - started, capitals)
 
 
-def exam_steps(
-    base,
-    model,
-    exam,
-    steps,
-    at,
-    *,
-    capitals=False,
-    lr=1e-3,
-    batch_size=6,
-    seed=0,
-    parts=1,
-    most_tokens=64,
-):
-    """Train on the appointments; yield each `Step`, and after the steps in ``at`` the model's `Sheet`.
+def exam_steps(base, model, exam, steps, at, *, capitals=False, lr=1e-3, batch_size=6, seed=0, parts=1, most_tokens=64):
+    """Train on the appointments; yield each `Step`, and after the steps in ``at``, from 0, the model's `Sheet`.
 
-    Args:
-        base: As for `sit`.
-        model: A LoRAModel around ``base.model``.
-        exam: From `appointments.exam`.
-        steps: Number of updates; with 60 of batch size 6 each of the 360 training sentences comes once.
-        at: Steps after which the exam is sat; 0 is before the first.
-        capitals: Whether surnames stand in capitals.
-        lr: Learning rate.
-        batch_size: Examples a step.
-        seed: Decides the order of the examples.
-        parts: A sheet is answered, and yielded as far as it is filled, in so many parts: Stop then waits for a part.
-        most_tokens: As for `sit`.
+    With 60 steps of batch size 6 each of the 360 training sentences comes once. A sheet is yielded as far as it is
+    filled, in so many ``parts``: Stop then waits for a part. Other arguments as `sit` and `training_steps`.
     """
     examples = [appointments.example(one, capitals) for one in appointments.training()]
     if 0 in at:
@@ -164,13 +129,7 @@ def _in_parts(base, model, exam, capitals, parts, most_tokens):
 
 
 class SheetRun:
-    """What a run on the answer sheet gathered.
-
-    Attributes:
-        history: The `History` of its steps; ``history.stopped`` says so if they are fewer than planned.
-        sheets: ``{step: Sheet}`` of the whole sheets.
-        filling: The newest sheet, of which half may be filled, or None.
-    """
+    """What a run gathered: its `History`, its whole sheets ``{step: Sheet}``, and the one being filled, or None."""
 
     def __init__(self, exam, sheets=None):
         self.exam, self.history, self.sheets = exam, History(), dict(sheets or {})

@@ -81,6 +81,7 @@ async def train_on_sheet(model, base, *, steps=20, every=5, exam=None, first=Non
     """
     check_count("steps", steps)
     check_count("every", every)
+    guess = _checked(guess)
     exam = appointments.exam() if exam is None else exam
     run = SheetRun(exam, None if first is None else {0: first})
     at = {*range(every, steps + 1, every), steps}
@@ -95,7 +96,7 @@ class Filling:
     """The picture of a run as `watch` moves it on; ``guess`` is in training examples, or None."""
 
     def __init__(self, exam, steps, guess=None):
-        self.steps, self.guess = steps, guess
+        self.steps, self.guess = steps, _checked(guess)
         self.drawn = DrawnSheet(exam, steps, guess)
         self.picture = self.drawn.picture
 
@@ -111,8 +112,12 @@ class Filling:
         if not run.sheets:
             return f"{begun}, before the first sheet was filled."
         step = max(run.sheets)
-        guessed = "" if self.guess is None else f" Your guess for {GOAL} right: {self.guess} examples."
+        guessed = "" if self.guess is None else f" Your guess for {GOAL} right: {self.guess:g} examples."
         return f"{begun}. {_told(step, run.sheets[step])}{guessed}"
+
+
+def _checked(guess):
+    return check_guess(guess, 0, 10**6, "a number of training examples")
 
 
 class Marks:
@@ -156,15 +161,11 @@ class Marks:
 class DrawnSheet:
     """One sheet with its sentences, the loss beside it and below that the number of right answers by step.
 
-    Args:
-        exam: The sentences, those in patterns of training first.
-        steps: The length of the step axes.
-        guess: After how many training examples GOAL answers will be right: the learner's, or None.
-        losses: The whole of a finished run's losses, drawn thin, or None for a run that is still to come.
+    ``guess``: after how many training examples GOAL answers will be right. ``losses``: a finished run's, drawn thin.
     """
 
     def __init__(self, exam, steps, guess=None, losses=None):
-        guess = check_guess(guess, 0, 10**6, "a number of training examples")
+        guess = _checked(guess)
         self.steps, self.top = steps, max(losses) if losses else 3.0
         place = None if guess is None else (guess / EXAMPLES, GOAL)
         seen = np.array([one.seen for one in exam], dtype=bool)
@@ -234,12 +235,7 @@ class DrawnSheet:
 
 @styled
 def draw_sheets(sheets, seen):
-    """Draw sheets side by side, without their sentences.
-
-    Args:
-        sheets: ``{title: marks}``, bool ``(sentences, columns)`` each.
-        seen: Whether each sentence stands in a pattern of training.
-    """
+    """Draw sheets side by side, ``{title: marks}``, bool ``(sentences, columns)`` each, without their sentences."""
     fig = figure(2.3 * len(sheets), 4.6)
     fig.set_layout_engine("none")
     seen = np.asarray(seen, dtype=bool)

@@ -33,9 +33,10 @@ class CountsInFull(View):
     sliders = {"rank": (1, 64, 8), "layers": CHOICES}
 
     def __init__(self, guess=None, totals=None):
+        guess = check_guess(guess, *YLIM, "a count")
         totals = {name: total_parameters(name) for name in ARCHITECTURES} if totals is None else totals
         self.names, self.totals = list(totals), list(totals.values())
-        self._draw(check_guess(guess, *YLIM, "a count"))
+        self._draw(guess)
 
     def counts(self, rank, which):
         """Numbers that train in each model."""

@@ -1,17 +1,16 @@
 """Cut or train: three ways to a change of rank r, and what each costs on names that were never seen.
 
-What is drawn lies in ``data/cut_or_train.json``; `lora_teach.measure.truncate_update` says what is in it.
+What is drawn lies in ``data/cut_or_train.json``; ``data/make_cut_or_train.py`` says what is in it.
 """
 
 from collections.abc import Mapping
-from math import exp
-from numbers import Real
 
 from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
-from lora_teach.plots.die import die_axis
+from lora_teach.plots.die import aloud, die_axis
 from lora_teach.plots.picture import Picture, show
-from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, make_room, panels, styled
+from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, log2_axis, make_room, panels, styled
+from lora_teach.utils.validation import check_guess, check_guesses
 
 import numpy as np
 
@@ -32,7 +31,7 @@ class CutOrTrain(View):
 
     Raises:
         TypeError: A guess of another form, or a loss in it that is no number.
-        ValueError: A list of guesses that is not one a rank.
+        ValueError: A list of guesses that is not one a rank; a rank outside the picture, or a loss outside 0 to 10.
     """
 
     def __init__(self, guess=None, yours=None, result=None):
@@ -68,8 +67,7 @@ class CutOrTrain(View):
         for rank, loss in self._guess.items():
             diamond(axes, rank, loss, "your guess" if rank == min(self._guess) else "_")
         (self.here,) = axes.plot([1, 1], [0, 1], color=COLOURS["ink"], lw=1, transform=axes.get_xaxis_transform())
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(ranks, [str(rank) for rank in ranks], minor=False)
+        log2_axis(axes, ranks)
         every = [loss for losses in results["lines"].values() for loss in losses]
         axes.set(
             xlabel="rank r of what is kept, or trained",
@@ -97,9 +95,9 @@ class CutOrTrain(View):
             artist.set_visible(third_line)
         guessed = f" Your guess: {self._guess[rank]:.2f}." if rank in self._guess else ""
         return (
-            f"{self.language}, rank {rank}: the tuned weights cut to it {_die(losses['weights cut'])}, "
-            f"the full update cut to it {_die(losses['update cut'])}, trained at it "
-            + (f"{_die(losses['trained'])}." if third_line else "…?")
+            f"{self.language}, rank {rank}: the tuned weights cut to it {aloud(losses['weights cut'])}, "
+            f"the full update cut to it {aloud(losses['update cut'])}, trained at it "
+            + (f"{aloud(losses['trained'])}." if third_line else "…?")
             + guessed
         )
 
@@ -110,25 +108,20 @@ class CutOrTrain(View):
         one = self.losses(self.ranks[0])
         return show(
             whole.picture,
-            f"At rank {self.ranks[0]} the tuned weights are worth {_die(one['weights cut'])}, the cut update "
-            f"{_die(one['update cut'])}, and an update that was trained at that rank {_die(one['trained'])}.",
+            f"At rank {self.ranks[0]} the tuned weights are worth {aloud(one['weights cut'])}, the cut update "
+            f"{aloud(one['update cut'])}, and an update that was trained at that rank {aloud(one['trained'])}.",
         )
 
 
 def guesses(guess, ranks):
     """Return a guess (None, a loss for the first rank, ``{rank: loss}``, or one loss a rank) as ``{rank: loss}``."""
-    if guess is None:
-        return {}
-    if isinstance(guess, Real):
-        guess = {ranks[0]: guess}
-    elif isinstance(guess, (list, tuple)):
-        if len(guess) != len(ranks):
-            raise ValueError(f"guess has {len(guess)} losses. Give {len(ranks)}, one for each of the ranks {ranks}.")
-        guess = dict(zip(ranks, guess, strict=True))
-    if not isinstance(guess, Mapping) or not all(isinstance(number, Real) for pair in guess.items() for number in pair):
-        raise TypeError(f"guess={guess!r} is no guess. Use a loss for rank 1, {{1: 2.5, 8: 2.2}}, or one loss a rank.")
-    return dict(sorted(guess.items()))
-
-
-def _die(loss):
-    return f"{loss:.2f} ({exp(loss):.0f} sides)"
+    if isinstance(guess, Mapping):
+        pairs = [
+            (check_guess(rank, ranks[0], ranks[-1], "a rank"), check_guess(loss, 0, 10, "a loss in nats"))
+            for rank, loss in guess.items()
+        ]
+        return dict(sorted(pair for pair in pairs if None not in pair))
+    if isinstance(guess, (list, tuple)):
+        return dict(zip(ranks, check_guesses(guess, len(ranks), 0, 10, "a loss in nats"), strict=True))
+    loss = check_guess(guess, 0, 10, "a loss in nats")
+    return {} if loss is None else {ranks[0]: loss}

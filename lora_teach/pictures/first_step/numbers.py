@@ -35,32 +35,16 @@ OPTIMIZERS = {
 
 @dataclass(frozen=True)
 class Drop:
-    """What one step did.
-
-    Attributes:
-        came: How much lower the loss of the batch is after the step, nats a digit.
-        expected: The same to first order, from the gradients before the step.
-    """
+    """How much one step lowered the loss of its batch, nats a digit, and what the gradients before it foretold."""
 
     came: float
     expected: float
 
 
 def first_drop(split, rank, scaling="alpha/r", *, alpha=1.0, optimizer="Adam", lr=LR, seed=0, base=None):
-    """Take the first step of LoRA on the two hidden layers of a DigitNet and return what it did to the loss.
+    """Take the first step of LoRA on the hidden layers of a DigitNet, on 256 training digits, and return its `Drop`.
 
-    Args:
-        split: A `lora_teach.datasets.digits.Digits`; the batch is 256 of its training digits, always the same ones.
-        rank: 1 to 64.
-        scaling: The rule, one of ``lora_teach.layer.SCALINGS``.
-        alpha: As for LoRALayer.
-        optimizer: "Adam" or "gradient descent".
-        lr: Learning rate.
-        seed: Draws A.
-        base: A DigitNet, which stays as it is; None loads the one for upright digits.
-
-    Raises:
-        ValueError: An unknown optimiser.
+    ``scaling`` and ``alpha`` as for LoRALayer; ``optimizer`` is "Adam" or "gradient descent"; ``seed`` draws A.
     """
     make = OPTIMIZERS[check_choice("optimizer", optimizer, OPTIMIZERS)]
     options = {"alpha": alpha, "scaling": scaling, "target_modules": HIDDEN}

@@ -9,7 +9,7 @@ results lie in ``data/forgetting.json``.
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.strength import strength_path
-from lora_teach.measure.tuning import FULL, trainable_copy, tune
+from lora_teach.measure.tuning import FULL, count_trainable, trainable_copy, tune
 from lora_teach.utils.threads import one_thread
 
 CONTENDERS = {  # what `trainable_copy` takes; alpha is the rank, as in the Race, so LoRA's factor is 1 and rsLoRA's √r
@@ -23,30 +23,19 @@ CONTENDERS = {  # what `trainable_copy` takes; alpha is the rank, as in the Race
 }
 STRENGTHS = tuple(step / 8 for step in range(13))  # 0 to 1.5
 LOOKS = (*range(0, 100, 10), *range(100, 200, 20), *range(200, 801, 100))  # steps at which both losses are taken
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # where a learning rate is looked for
 
 
 def forgetting_run(base, language, options, *, lr, seed=0, strengths=STRENGTHS, looks=LOOKS, **tuning):
-    """Tune one contender and return what it learned and forgot.
+    """Tune one contender and return what it learned and forgot, along two paths.
 
-    Args:
-        base: A NameGPT, which stays as it is.
-        language: The language that is new to it.
-        options: Those of `trainable_copy` without the seed, such as an entry of CONTENDERS.
-        lr: Learning rate of AdamW.
-        seed: Decides LoRA's start and the batches.
-        strengths: Factors of the finished update; 1 must be among them.
-        looks: Steps at which both losses are taken; of these, every multiple of ``check_every`` counts.
-        **tuning: The other options of `tune`, such as ``steps``, ``check_every`` and ``patience``.
+    ``options`` are those of `trainable_copy` without the seed; ``strengths`` are factors of the finished update, with 1
+    among them; ``looks`` are steps at which both losses are taken, where a multiple of ``check_every``.
 
     Returns:
         ``lr`` and ``seed``; ``best_step`` and ``best_validation`` of the checkpoint; ``trainable``, how many numbers
         trained; ``loss``, ``[new language, English]`` at the checkpoint; ``strength``, such a pair for each of
         ``strengths``; ``steps``, where the run was looked at, and ``training``, a pair for each of these. All but
         the validation loss are on test names, in nats a letter.
-
-    Raises:
-        ValueError: 1 is not among ``strengths``.
     """
     if 1 not in strengths:
         raise ValueError(f"strengths={list(strengths)} has no 1, the update as it was trained. Put it in.")
@@ -66,79 +55,12 @@ def forgetting_run(base, language, options, *, lr, seed=0, strengths=STRENGTHS, 
         "seed": seed,
         "best_step": run.best_step,
         "best_validation": run.best_validation,
-        "trainable": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        "trainable": count_trainable(model),
         "loss": path[list(strengths).index(1)],
         "strength": path,
         "steps": steps,
         "training": training,
     }
-
-
-def next_rate(tried, rates=RATES, start=1e-3):
-    """Return the learning rate to try next, or None when the best one has been tried between both its neighbours.
-
-    Args:
-        tried: ``{learning rate: validation loss}`` so far.
-        rates: The grid, rising; the search ends at its ends.
-        start: The first to be tried.
-
-    >>> next_rate({})
-    0.001
-    >>> next_rate({0.001: 2.0, 0.003: 1.9})
-    0.01
-    >>> next_rate({0.001: 2.0, 0.003: 1.9, 0.01: 1.95}) is None
-    True
-    """
-    if not tried:
-        return start
-    at = list(rates).index(min(tried, key=tried.get))
-    near = [rates[place] for place in (at + 1, at - 1) if 0 <= place < len(rates)]
-    return next((rate for rate in near if rate not in tried), None)
-
-
-def runs_of(entry, name, lr=None):
-    """Return a contender's runs in one language's entry of the results, in the order of their seeds.
-
-    Args:
-        entry: ``load_result("forgetting")["results"][language]``.
-        name: One of CONTENDERS.
-        lr: Which learning rate's; None means the chosen one's.
-    """
-    lr = entry["lr"].get(name) if lr is None else lr
-    return sorted((run for run in entry["runs"].get(name, []) if run["lr"] == lr), key=lambda run: run["seed"])
-
-
-def next_run(entry, seeds, known, beside=()):
-    """Return ``(contender, learning rate, seed)`` of the run that is to be made next in one language, or None.
-
-    One contender after the other, full fine-tuning first, then those with a known learning rate: its rate is chosen
-    with the first seed, then it runs with the other seeds. Last come, with the first seed, the learning rates next to
-    the chosen one for the contenders in ``beside``. The chosen rates are put into ``entry["lr"]``.
-
-    Args:
-        entry: ``{"lr": {contender: chosen}, "runs": {contender: [run, …]}}``, filled as the runs end.
-        seeds: One run each at the chosen learning rate.
-        known: ``{contender: learning rate}`` that was chosen before, by the Race.
-        beside: Contenders that show what their learning rate does to forgetting.
-    """
-    for name in sorted(CONTENDERS, key=lambda name: (name != "full", name not in known)):
-        if name in known:
-            entry["lr"].setdefault(name, known[name])
-        elif name not in entry["lr"]:
-            tried = {run["lr"]: run["best_validation"] for run in entry["runs"].get(name, [])}
-            rate = next_rate(tried)
-            if rate is not None:
-                return name, rate, seeds[0]
-            entry["lr"][name] = min(tried, key=tried.get)
-        for seed in seeds:
-            if seed not in [run["seed"] for run in runs_of(entry, name)]:
-                return name, entry["lr"][name], seed
-    for name in beside:
-        at = RATES.index(entry["lr"][name])
-        for rate in (RATES[at - 1], RATES[min(at + 1, len(RATES) - 1)]):
-            if not runs_of(entry, name, rate):
-                return name, rate, seeds[0]
-    return None
 
 
 def own_run(language="Zulu", rank=4, *, lr=1e-2, steps=120, seed=0, **options):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lora_teach.measure.results import load_result
 from lora_teach.measure.subspace import random_similarities
-from lora_teach.pictures.forgetting.equal_learning import finished, verdicts
+from lora_teach.pictures.forgetting.equal_learning import band, beside_full, finished, lies
 
 import numpy as np
 
@@ -41,9 +41,7 @@ def verdict(above, below):
     >>> verdict([3, 4], [1, 2]), verdict([1, 2], [3]), verdict([1, 3], [2])
     ('holds here', 'fails here', 'undecided')
     """
-    if min(above) > max(below):
-        return HOLDS
-    return FAILS if max(above) < min(below) else UNDECIDED
+    return {"above": HOLDS, "below": FAILS}.get(lies(band(above), band(below)), UNDECIDED)
 
 
 def learned_claims(language, result=None):
@@ -110,15 +108,15 @@ def forgetting_claims(language, ranks=(1, 16, 64), result=None):
     runs = finished(entry)
     if "full" not in runs:
         return []
-    (new, english), equal = zip(*(run["loss"] for run in runs["full"]), strict=True), verdicts(entry)
+    new, english = zip(*(run["loss"] for run in runs["full"]), strict=True)
     claims = []
     for name in (f"LoRA r={rank}" for rank in ranks if f"LoRA r={rank}" in runs):
         learned, forgot = zip(*(run["loss"] for run in runs[name]), strict=True)
-        even = equal[name]
+        ours, theirs = beside_full(entry, name)
         rows = [
             (f"{name} learns less than full: ends at a higher loss", learned, new),
             (f"{name} forgets less than full", english, forgot),
-            (f"{name} forgets less where both have learned equally much", even.theirs[1:], even.ours[1:]),
+            (f"{name} forgets less where both have learned equally much", theirs[1:], ours[1:]),
         ]
         claims += [Claim(text, BIDERMAN, language, tuple(a), tuple(b), verdict(a, b)) for text, a, b in rows]
     return claims

@@ -4,20 +4,10 @@ What is drawn lies in ``data/forgetting.json``; `lora_teach.pictures.forgetting.
 `lora_teach.pictures.forgetting.equal_learning` what stands at equal learning.
 """
 
-from math import exp
-
 from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
-from lora_teach.pictures.forgetting.equal_learning import (
-    WAYS,
-    apart,
-    at_checkpoint,
-    common_level,
-    english_by_contender,
-    finished,
-    lowest,
-)
-from lora_teach.plots.die import die_axis
+from lora_teach.pictures.forgetting.equal_learning import WAYS, band, equal_learning, finished, lies, lowest
+from lora_teach.plots.die import aloud, die_axis
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, panels, styled
 from lora_teach.utils.validation import check_guess
@@ -59,7 +49,9 @@ class Forgetting(View):
         self.first, self._language, self._drawn = next(iter(self.entries)), None, []  # the language's artists
         start = yours["language"] if yours else self.first
         self.sliders = {"language": (list(self.entries), start), "strength": (self.strengths, 1.0)}
-        self.equal = {name: _equal(entry) for name, entry in self.entries.items()}
+        self.equal = {  # language -> way -> (level, {contender: Band of losses on English there})
+            name: {way: equal_learning(finished(entry), way) for way in WAYS} for name, entry in self.entries.items()
+        }
         self._draw(list(self.paths(self.first)))
 
     @styled
@@ -127,7 +119,8 @@ class Forgetting(View):
         for name, dot in self.dots.items():
             dot.set_data([[value] for value in losses[name]] if name in losses else ([], []))
         new, english = losses["full"]
-        said = f"×{strength:g}: full fine-tuning {_die(new)} on {language}, English {_die(english)}"
+        a_die = "a die with "
+        said = f"×{strength:g}: full fine-tuning {aloud(new, a_die)} on {language}, English {aloud(english, a_die)}"
         others = {name: pair for name, pair in losses.items() if name not in ("full", "yours")}
         if others:
             near = min(others, key=lambda name: others[name][1])
@@ -135,10 +128,8 @@ class Forgetting(View):
             said += f"; of the others {near} has kept most English, {english:.2f}, with {language} at {new:.2f}"
         if "yours" in losses:
             said += "; your own run {:.2f} and {:.2f}".format(*losses["yours"])
-        guessed = self.guess is not None and language == self.first
-        return f"{said}. {self._equal_learning(language, 'strength')}." + (
-            f" Your guess for {self.contender}: {self.guess:.2f}." if guessed else ""
-        )
+        guessed = self.your_guess(about=f" for {self.contender}", shown=language == self.first)
+        return f"{said}. {self._equal_learning(language, 'strength')}.{guessed}"
 
     def static_figure(self):
         """Return a row a language, a panel a contender, and the verdicts in words."""
@@ -184,13 +175,12 @@ class Forgetting(View):
         return fig
 
     def _equal_learning(self, language, way, numbers=True):
-        """Who has kept more English than full fine-tuning where all have learned equally much; see `apart`."""
+        """Who has kept more English than full fine-tuning where all have learned equally much; see `lies`."""
         level, bands = self.equal[language][way]
-        full, groups = bands["full"], {"less": [], "more": [], "undecided": []}
+        full, groups = bands["full"], {"below": [], "above": [], "undecided": []}
         for name in sorted(bands.keys() - {"full"}, key=lambda name: bands[name].mean):
-            word = "undecided" if not apart(bands[name], full) else "less" if bands[name].mean < full.mean else "more"
-            groups[word].append(f"{name} {bands[name].mean:.2f}" if numbers else name)
-        said = {"less": "less is forgotten by", "more": "more by", "undecided": "undecided:"}
+            groups[lies(bands[name], full)].append(f"{name} {bands[name].mean:.2f}" if numbers else name)
+        said = {"below": "less is forgotten by", "above": "more by", "undecided": "undecided:"}
         listed = [f"{said[word]} {', '.join(names) or 'nobody'}" for word, names in groups.items()]
         if not groups["undecided"]:
             listed.pop()
@@ -262,16 +252,6 @@ def _draw_rows(axes, bands, names):
     return drawn
 
 
-def _equal(entry):
-    """``{way: (level, {contender: Band of losses on English there})}``."""
-    levels = {way: common_level(list(finished(entry).values()), way) for way in WAYS}
-    return {way: (level, english_by_contender(entry, way, level)) for way, level in levels.items()}
-
-
 def _learned(entry):
-    best, *near = lowest({name: new for name, (new, _) in at_checkpoint(entry).items()})
+    best, *near = lowest({name: band([run["loss"][0] for run in runs]) for name, runs in finished(entry).items()})
     return best + (f" ({len(near)} others undecided)" if near else "")
-
-
-def _die(loss):
-    return f"{loss:.2f} (a die with {exp(loss):.0f} sides)"

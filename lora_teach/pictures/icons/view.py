@@ -1,12 +1,11 @@
 """Icons: eight tiles and how many outer products, column × row, each is made of."""
 
-from numbers import Real
-
 from lora_teach.datasets.icons import SIZE, icons
 from lora_teach.live.explore import View
 from lora_teach.measure.spectrum import numerical_rank, truncate
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, SIGNED, diamond, figure, legend, matrix, panels, styled
+from lora_teach.utils.validation import check_guesses
 
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -23,17 +22,17 @@ class Icons(View):
     """Eight tiles, rebuilt from as many outer products as the slider says; what is complete gets a thick frame.
 
     Args:
-        guess: The rank of each tile, A to H, as the learner predicts it: eight numbers from 1 to 16.
+        guess: The rank of each tile, A to H, as the learner predicts it: eight numbers from 0 to 16.
 
     Raises:
-        ValueError: ``guess`` is something else, and not None.
+        TypeError, ValueError: ``guess`` is something else, and not None.
     """
 
     sliders = {"outer_products": (0, SIZE, 0)}
 
     def __init__(self, guess=None):
         self.tiles = icons()
-        self.guess = _checked(guess, len(self.tiles))
+        self.guess = check_guesses(guess, len(LETTERS), 0, SIZE, "a rank")
         self.ranks = {name: numerical_rank(tile) for name, tile in self.tiles.items()}
         self._draw()
 
@@ -165,16 +164,3 @@ def _bar_axes(axes, letters, guess, places):
     ]
     legend(axes, loc="upper left")
     return diamonds
-
-
-def _checked(guess, count):
-    """Return ``guess`` as a list if it is one rank for each tile, None for None; ValueError otherwise."""
-    if guess is None:
-        return None
-    try:
-        numbers = list(guess)
-    except TypeError:
-        numbers = []
-    if len(numbers) != count or not all(isinstance(number, Real) and 0 <= number <= SIZE for number in numbers):
-        raise ValueError(f"guess={guess!r}: give {count} numbers from 1 to {SIZE}, for A to H, such as [1, 1, 2, …].")
-    return numbers

@@ -111,7 +111,7 @@ class Intruders(View):
         for way, (x, y) in zip(LOOKS, ((new, old), dial), strict=True):
             self.dots[way].set_data([x], [y])
         counts = self.shrinker(epsilon).counts
-        guessed = f" Your guess for English: {self.guess:.2f}." if self.guess is not None and factor == 0.75 else ""
+        guessed = self.your_guess(about=" for English", shown=factor == 0.75)
         return (
             f"ε = {epsilon:g}: {sum(counts.values())} intruders among the {self.k * len(counts)} leading directions. "
             f"At ×{factor:g} the loss is {new:.2f} nats on {self.language} and {old:.2f} on English; with the whole "

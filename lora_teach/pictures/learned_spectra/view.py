@@ -1,6 +1,6 @@
 """Spectra: how many directions of a finished update hold most of it, for full fine-tuning and LoRA.
 
-What is drawn lies in ``data/learned.json``; `lora_teach.measure.learned` says what a spectrum is.
+What is drawn lies in ``data/learned.json``; ``data/make_learned.py`` says what a spectrum is.
 """
 
 from lora_teach.live.explore import View
@@ -91,10 +91,9 @@ class Spectra(View):
                 drawn.set_data(at, heights)
                 dot.set_data(at[directions - 1 : directions], heights[directions - 1 : directions])
         said = ", ".join(f"{name} {shares[min(directions, len(shares)) - 1]:.0%}" for name, shares in held.items())
-        guessed = f" Your guess: {self.guess:g}." if self.guess is not None else ""
         return (
             f"{self.language}, {layers}: the {directions} leading directions hold {said} of the update. "
-            f"90 % of full fine-tuning's takes {self.count(layers)['full']}.{guessed}"
+            f"90 % of full fine-tuning's takes {self.count(layers)['full']}.{self.your_guess('g')}"
         )
 
     @styled

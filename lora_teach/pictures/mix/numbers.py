@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from lora_teach.bases import evaluate
 from lora_teach.bases.name_gpt import evaluating
 from lora_teach.datasets.names import IGNORED, encode
+from lora_teach.measure.strength import under_each
 from lora_teach.model import LoRAModel
 from lora_teach.overlay.base import plain_copy
 from lora_teach.overlay.nested_modules import walk
@@ -22,15 +23,8 @@ def mixture_losses(model: LoRAModel, mixtures: Iterable, lists: Sequence[Sequenc
         mixtures: What ``set_adapter`` takes: names, ``{name: weight}``, or None for the base.
         lists: Lists of names.
     """
-    found, losses = model.active_adapters, []
-    try:
-        with one_thread():
-            for mixture in mixtures:
-                model.set_adapter(mixture)
-                losses.append(tuple(evaluate(model, names) for names in lists))
-    finally:
-        model.set_adapter(found)
-    return losses
+    with one_thread():
+        return under_each(model, mixtures, lambda model: tuple(evaluate(model, names) for names in lists))
 
 
 def share_of_gain(loss: float, base: float, own: float) -> float:
@@ -57,12 +51,7 @@ def averaged_probabilities(model: LoRAModel, adapters: Sequence[str], names: Seq
 
     As many runs of the model as there are adapters; what was active is active again afterwards.
     """
-    found, (inputs, targets), probabilities = model.active_adapters, encode(names), 0
-    try:
-        with one_thread(), evaluating(model):
-            for adapter in adapters:
-                model.set_adapter(adapter)
-                probabilities = probabilities + model(inputs).softmax(-1) / len(adapters)  # (batch, seq, vocabulary)
-    finally:
-        model.set_adapter(found)
+    inputs, targets = encode(names)
+    with one_thread(), evaluating(model):  # each (batch, seq, vocabulary)
+        probabilities = sum(under_each(model, adapters, lambda model: model(inputs).softmax(-1) / len(adapters)))
     return F.nll_loss(probabilities.log().flatten(0, 1), targets.flatten(), ignore_index=IGNORED).item()

@@ -1,7 +1,6 @@
 """Mix: two adapters over one base, a weight on each: the names, squares to scale, and the plane of the two losses."""
 
 from math import sqrt
-from numbers import Real
 
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
@@ -14,6 +13,7 @@ from lora_teach.plots.name_tiles import LOOKS, Board, Written, draw_key, judges_
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.sizes import bare, square
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, styled
+from lora_teach.utils.validation import check_guesses
 
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -46,14 +46,14 @@ class Mix(View):
         path: Those of the mixtures at ``shares`` of the second adapter, from 0 to 1: ``(shares, 2)``.
 
     Raises:
-        TypeError: A guess that is not two numbers.
-        ValueError: One of them is below 1 or above 6 nats.
+        TypeError, ValueError: A guess that is not two numbers, or a loss outside 1 to 6.
     """
 
     sliders = {"share": (0.0, 1.0, 0.5, STEP)}
 
     def __init__(self, guess=None, first="Finnish", second="Zulu"):
-        self.guess, self.languages = _checked(guess), (first, second)
+        self.guess = check_guesses(guess, 2, LOWEST, HIGHEST, "a loss in nats")
+        self.languages = first, second
         self.labels = {"share": f"{first} → {second}"}
         model = load_language_adapter(load_language_adapter(load_name_gpt(), first), second)
         split = [names.load(language) for language in self.languages]
@@ -176,17 +176,7 @@ class Mix(View):
 
 
 class Squares:
-    """The base and the two adapters to scale, each adapter filled as high as its weight.
-
-    Args:
-        axes: Where.
-        base: Numbers in the base.
-        adapters: Numbers in the two adapters.
-        languages: Their names.
-
-    Attributes:
-        moving: The fillings and the words over them.
-    """
+    """The base and the two adapters to scale, by their numbers, each adapter filled as high as its weight."""
 
     def __init__(self, axes, base, adapters, languages):
         bare(axes)
@@ -213,14 +203,3 @@ class Squares:
         ):
             fill.set_height(weight * side)
             word.set_text(f"{language}\n× {weight:.2f}")
-
-
-def _checked(guess):
-    if guess is None:
-        return None
-    numbers = isinstance(guess, (tuple, list)) and len(guess) == 2
-    if not numbers or any(isinstance(part, bool) or not isinstance(part, Real) for part in guess):
-        raise TypeError(f"guess={guess!r} is not two losses. Give (nats on the first, nats on the second), or None.")
-    if not all(LOWEST <= part <= HIGHEST for part in guess):
-        raise ValueError(f"guess={guess!r}: a loss here lies between {LOWEST:g} and {HIGHEST:g} nats a letter.")
-    return tuple(map(float, guess))

@@ -39,7 +39,7 @@ class Morph(View):
     """
 
     def __init__(self, guess=None, languages=tuple(LANGUAGES), curves=True):
-        self.guess, self.languages = check_guess(guess, 0, 3, "a strength"), list(languages)
+        self.guess, self.languages = _checked(guess), list(languages)
         self.start = "Zulu" if "Zulu" in self.languages else self.languages[0]
         self.sliders = {"language": (self.languages, self.start), "strength": (0.0, 3.0, 1.0, 0.05)}
         model = load_name_gpt()
@@ -136,18 +136,10 @@ def names_demo():
 
 
 class Curves:
-    """The two judges' surprise by strength, with a dot on each line, and the learner's guess on the second.
-
-    Args:
-        axes: Where.
-        guess: A strength; None draws no diamond.
-
-    Attributes:
-        moving: The dots and the thin line between them.
-    """
+    """The two judges' surprise by strength, with a dot on each line, and the guess, a strength, on the second."""
 
     def __init__(self, axes, guess=None):
-        self.axes, self.guess = axes, guess
+        self.axes, self.guess = axes, _checked(guess)
         axes.set(xlabel="strength of the adapter", ylabel="surprise, nats a letter", xlim=(0, 3))
         axes.set_xticks(np.arange(0, 3.1, 0.5), [f"×{tick:g}" for tick in np.arange(0, 3.1, 0.5)])
         self._lines = [
@@ -187,23 +179,18 @@ class Curves:
             dot.set_data(strengths, [self.at(strength)[index] for strength in strengths])
 
 
-@styled
-def draw_columns(
-    columns,
-    language,
-    curves=None,
-    strengths=(),
-    guess=None,
-):
-    """Small multiples: a board for each title, side by side, above the curves if they are given.
+def _checked(guess):
+    return check_guess(guess, 0, 3, "a strength")
 
-    Args:
-        columns: ``{title: names}``.
-        language: The other judge's, for the key; None if each column has another.
-        curves: ``(strengths, english, other)`` as for `Curves.set_lines`.
-        strengths: Of the columns; a dot on each line stands there.
-        guess: See `Curves`.
+
+@styled
+def draw_columns(columns, language, curves=None, strengths=(), guess=None):
+    """Small multiples: a board for each of ``{title: names}``, side by side, above the curves if they are given.
+
+    ``language`` is the other judge's, None if each column has another; ``curves`` as for `Curves.set_lines`, with a dot
+    on each line at the columns' ``strengths``.
     """
+    guess = _checked(guess)
     rows = max(map(len, columns.values()))
     made = figure(10, 5.6 if curves else 2.9)
     made.get_layout_engine().set(w_pad=0.12)  # inches: the names stand where the sentence under them begins

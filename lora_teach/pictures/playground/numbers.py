@@ -1,30 +1,138 @@
-"""One run of the playground: its settings, what they would train, and the training itself, piece by piece."""
+"""What the playground trains: digits that were changed, or names of another language, one run at a time.
+
+A material brings all that a run needs: a base, batches, a loss, the layers that can be chosen, a score on what was
+never trained on, and eight samples of what the model does.
+"""
 
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
 from numbers import Real
 from statistics import mean
+from typing import NamedTuple
 
+from lora_teach.bases import accuracy, evaluate, gumbel_noise, load_digit_net, load_name_gpt, name_loss, sample_names
+from lora_teach.bases.name_gpt import LAYER_GROUPS, evaluating
 from lora_teach.config import LoRAConfig
+from lora_teach.datasets import digits, names
 from lora_teach.layer import SCALINGS
 from lora_teach.layers.build import sizes
 from lora_teach.measure.counting import layer_parameters
+from lora_teach.measure.judging import TEMPERATURE
+from lora_teach.measure.retraining import BATCH_SIZE, digit_batches
 from lora_teach.measure.tuning import trainable_copy
 from lora_teach.model import LoRAModel
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import choose
-from lora_teach.pictures.playground.material import MATERIALS, Material
 from lora_teach.training import History, NonFiniteLoss, training_steps
 from lora_teach.utils.threads import one_thread
 from lora_teach.utils.validation import check_alpha, check_choice, check_count
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+SHOWN = 8  # samples
+SEED = 74  # of the noise behind the names, as in notebook 00
 METHODS = ("full", "LoRA")
 LAST = 20  # steps over which a run's last loss is averaged: one batch alone says little
+
+
+class Material:
+    """What both kinds share: the ``label`` on the button, the ``title`` in a sentence, and what is asked for once."""
+
+    def __init__(self, label, title, make):
+        self.label, self.title, self._make = label, title, make
+
+    @cached_property
+    def split(self):
+        """Training, validation and test data."""
+        return self._make()
+
+    @cached_property
+    def base(self):
+        """The model that is adapted, in eval mode: to look at and to copy, never to train."""
+        return self.load_base()
+
+    @cached_property
+    def start(self):
+        """The base's score."""
+        return self.score(self.base)
+
+    @cached_property
+    def before(self):
+        """The base's samples."""
+        return self.samples(self.base)
+
+
+class DigitMaterial(Material):
+    """DigitNet and digits that it can't read yet."""
+
+    layers = {"hidden1": ["hidden1"], "hidden2": ["hidden2"], "output": ["output"], "all": None}
+    loss_fn, load_base = staticmethod(F.cross_entropy), staticmethod(load_digit_net)
+    held_out = "of the test digits read right"  # what stands behind a score
+
+    def batches(self, seed):
+        """Return batches of training digits, drawn by the seed."""
+        return digit_batches(self.split, batch_size=BATCH_SIZE, seed=seed)
+
+    def score(self, model):
+        """Return the share of the 300 test digits that the model reads right."""
+        with one_thread():
+            return accuracy(model, *self.split.test)
+
+    def tell(self, score):
+        """Return a score in short: ``"92%"``."""
+        return f"{score:.0%}"
+
+    @property
+    def shown(self):
+        """The eight test digits that are shown: pixels (8, 64) and what they are (8,)."""
+        x, y = self.split.test
+        return x[:SHOWN], y[:SHOWN]
+
+    def samples(self, model):
+        """Return what the model reads in the eight digits."""
+        with one_thread(), evaluating(model):
+            return model(self.shown[0]).argmax(-1).tolist()  # (8,)
+
+
+class NameMaterial(Material):
+    """NameGPT and the names of a language that it doesn't know."""
+
+    layers = LAYER_GROUPS
+    loss_fn, load_base = staticmethod(name_loss), staticmethod(load_name_gpt)
+    held_out = "a letter on the validation names"
+
+    def batches(self, seed):
+        """Return the training names in batches, in an order decided by the seed."""
+        return names.batches(self.split.train, seed=seed)
+
+    def score(self, model):
+        """Return the model's loss on the validation names, nats a letter."""
+        with one_thread():
+            return evaluate(model, self.split.validation)
+
+    def tell(self, score):
+        """Return a score in short: ``"2.04 nats"``."""
+        return f"{score:.2f} nats"
+
+    def samples(self, model):
+        """Return eight names, from the same throws of the dice each time."""
+        with one_thread():
+            return sample_names(model, TEMPERATURE * gumbel_noise(SHOWN, SEED))  # noise: (names, letters, alphabet)
+
+
+MATERIALS = {
+    "turned 30": DigitMaterial("turned 30°", "digits turned by 30°", partial(digits.rotated, 30)),
+    "turned 90": DigitMaterial("turned 90°", "digits turned by 90°", partial(digits.rotated, 90)),
+    "inverted": DigitMaterial("inverted", "inverted digits", digits.inverted),
+} | {
+    language: NameMaterial(language, f"{language} names", partial(names.load, language))
+    for language in names.languages()[1:]
+}
 
 
 @dataclass(frozen=True)
@@ -64,11 +172,7 @@ class Settings:
         return SCALINGS[self.scaling](self.alpha, self.rank)
 
     def changed(self, **changes) -> "Settings":
-        """Return these settings with some changed; layers that a new material lacks become ``"all"``.
-
-        Raises:
-            TypeError, ValueError: No setting of that name, or nothing that can be trained: see `plan`.
-        """
+        """Return checked settings with some changed; layers that a new material lacks become ``"all"``."""
         known = [field.name for field in fields(self)]
         for name in changes:
             if name not in known:
@@ -85,8 +189,7 @@ class Settings:
         return f"{MATERIALS[self.material].label}, {'full' if self.full else f'r = {self.rank}'}"
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What settings would train: so many numbers of so many in all, and the layers left out, each with the reason."""
 
     trainable: int
@@ -95,11 +198,7 @@ class Plan:
 
 
 def plan(settings: Settings) -> Plan:
-    """Count what these settings would train; nothing is made.
-
-    Raises:
-        TypeError, ValueError: They can't be trained; the message names the value, the limit and the cure.
-    """
+    """Count what these settings would train; a TypeError or ValueError tells why they can't be trained."""
     material = MATERIALS[check_choice("material", settings.material, MATERIALS)]
     check_choice("method", settings.method, METHODS)
     check_count("steps", settings.steps)
@@ -125,7 +224,7 @@ def _options(settings: Settings, material: Material) -> dict:
 
 
 class Run:
-    """A run, from its first step to its score; the model is made at once.
+    """A run, from its first step to its score; the model is made at once. Raises what `plan` raises.
 
     Attributes:
         model: The LoRAModel, or after full fine-tuning a plain DigitNet or NameGPT.
@@ -134,9 +233,6 @@ class Run:
         total: Numbers in the model, adapters included.
         score: The score on held-out data, see the material's ``tell``; None until the run has ended.
         after: The model's samples at the end; None until then.
-
-    Raises:
-        TypeError, ValueError: As `plan`.
     """
 
     def __init__(self, settings: Settings, number: int = 1):
@@ -153,10 +249,7 @@ class Run:
         )  # fmt: skip
 
     def advance(self, seconds: float) -> bool:
-        """Train for so long, one step at least, and tell whether there is more to do.
-
-        A loss that is not finite ends the run; the model is then as it was at the last finite step.
-        """
+        """Train for so long, one step at least, and tell whether there is more; a loss that is not finite ends it."""
         started = time.perf_counter()
         with one_thread():
             try:
@@ -206,12 +299,6 @@ class Run:
     def seconds(self) -> float:
         """Seconds of training: the steps alone, without drawing and scoring."""
         return sum(self.history.seconds)
-
-    def record(self) -> dict:
-        """Return settings and results as a flat dict, a row of a table."""
-        results = {"run": self.number, "trainable": self.trainable, "loss": self.loss, "before": self.material.start}
-        results |= {"held_out": self.score, "stopped": self.history.stopped, "seconds": self.seconds}
-        return asdict(self.settings) | results
 
     def __repr__(self):
         score = "not scored yet" if self.score is None else f"{self.material.tell(self.score)} {self.material.held_out}"

@@ -1,10 +1,11 @@
-"""Panels of the playground's picture: what would be trained, every run's loss, the newest run's ΔW."""
+"""Panels of the playground's picture: what would be trained, each run's loss, ΔW, and samples before and after."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lora_teach.plots.loss_curve import smoothed
-from lora_teach.plots.style import COLOURS, CYCLE, legend, line, styled
+from lora_teach.plots.name_tiles import Board, draw_key, language_key
+from lora_teach.plots.style import COLOURS, CYCLE, PHOTO, legend, line, log2_axis, panels, styled
 
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -15,6 +16,9 @@ WIDEST = 128  # singular values that a layer here has at most
 TALLEST = 1.5  # curves are cut off at so many times the highest loss with which a run began
 MOST = 1e4  # and below at that loss divided by this
 APART = 0.05  # of the axis, between two runs' numbers
+SHOWN, SIDE, GAP = 8, 8, 3  # digits, their pixels, and pixels between two
+LETTERS = 13  # room for a name; a longer one is cut
+WRONG, RIGHT = "✗", "✓"  # beside the colour and the frame
 TICKS = [digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5)]
 
 
@@ -49,8 +53,7 @@ class Bar:
         self._beside.set_text(f"{trainable:,} train" + ("" if full else f": {share:.1%}") if total else "")
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """A run as it is drawn; ``text`` stands in the legend, ``planned`` are its steps."""
 
     number: int
@@ -158,9 +161,7 @@ class Spectrum:
 
     def __init__(self, axes):
         self._axes = axes
-        axes.set_xscale("log", base=2)
-        axes.set_xticks([2**power for power in range(8)], [str(2**power) for power in range(8)])
-        axes.minorticks_off()
+        log2_axis(axes, [2**power for power in range(8)])
         axes.set(xlim=(0.9, 1.15 * WIDEST), ylim=(0, 12.5))
         axes.set(xlabel="number of the singular value", ylabel="singular value of ΔW")
         (self._values,) = axes.plot([], [], markersize=4.5, clip_on=False)
@@ -190,3 +191,92 @@ class Spectrum:
         self._top = 1.5 * values[0]  # in strides, not at every step
         self._axes.set_ylim(0, self._top)
         return True
+
+
+class Samples:
+    """Two halves of a figure, before and after; each shows names or digits, whichever came last."""
+
+    @styled
+    def __init__(self, figure):
+        self._halves = [Half(axes) for axes in panels(figure, columns=2, grid=False)]
+        self._language = ""
+        self._key("Icelandic")  # gives it its place in the layout
+        self.moving = [half.moving for half in self._halves]
+
+    def titles(self, before, after):
+        """Say what the halves are."""
+        for half, text in zip(self._halves, (before, after), strict=True):
+            half.title.set_text(text)
+
+    def names(self, before, after, language):
+        """Show names, none without any, and tell whether the background changed."""
+        for half, written in zip(self._halves, (before, after), strict=True):
+            half.names(written)
+        return self._key(language)
+
+    def digits(self, pixels, truth, before, after):
+        """Show digits (8, 64), ink from 0 to 1, with what is read in each; tell whether the background changed."""
+        for half, read in zip(self._halves, (before, after), strict=True):
+            half.digits(pixels, truth, read)
+        return self._key("")
+
+    def _key(self, language):
+        """Put what the names' tiles mean under the first half."""
+        if language == self._language:
+            return False
+        self._language, axes = language, self._halves[0].axes
+        if language:
+            draw_key(axes, language_key(language))
+            axes.get_legend().set_loc("upper left")
+            axes.get_legend().set_bbox_to_anchor((0, 0.02), transform=axes.transAxes)
+        elif axes.get_legend():
+            axes.get_legend().remove()
+        return True
+
+
+class Half:
+    """One half: a board of names, and over it a row of digits, one of which is seen."""
+
+    def __init__(self, axes):
+        self.axes, self.title = axes, axes.set_title("before")
+        self._board = Board(axes, rows=SHOWN // 2, columns=2, letters=LETTERS, size=10.5)
+        over = axes.inset_axes([0, 0, 1, 1])
+        over.axis("off")
+        wide = SHOWN * (SIDE + GAP) - GAP
+        self._image = over.imshow(np.zeros((SIDE, wide)), cmap=f"{PHOTO}_r", vmin=0, vmax=1, interpolation="nearest")
+        over.set(xlim=(-1.5, wide + 0.5), ylim=(SIDE + 5, -1.5), anchor="NW")
+        lefts = [index * (SIDE + GAP) - 0.5 for index in range(SHOWN)]
+        self._frames = [
+            Rectangle((left - 0.6, -1.1), SIDE + 1.2, SIDE + 1.2, fill=False, linewidth=2, edgecolor=COLOURS["full"])
+            for left in lefts
+        ]
+        for frame in self._frames:
+            over.add_patch(frame)
+        self._read = [over.text(left + SIDE / 2, SIDE + 1.2, "", ha="center", va="top", fontsize=10) for left in lefts]
+        self._names, self._digits = self._board.artists, [self._image, *self._frames, *self._read]
+        self.moving = [self.title, *self._names, *self._digits]
+        self._see([])
+
+    def names(self, written):
+        """Show these names."""
+        self._see(self._names if written else [])
+        if written:
+            self._board.show(written)
+
+    def digits(self, pixels, truth, read):
+        """Show these digits with what is read in them."""
+        self._see(self._digits if len(read) else [])
+        if not len(read):
+            return
+        row = np.zeros((SIDE, SHOWN, SIDE + GAP))
+        row[..., :SIDE] = np.asarray(pixels, dtype=float).reshape(SHOWN, SIDE, SIDE).transpose(1, 0, 2)
+        self._image.set_data(row.reshape(SIDE, -1)[:, :-GAP])
+        for frame, text, is_, says in zip(self._frames, self._read, truth, read, strict=True):
+            wrong = int(is_) != int(says)
+            frame.set_visible(wrong)
+            text.set(text=f"→ {says} {WRONG if wrong else RIGHT}", weight="bold" if wrong else "normal")
+            text.set_color(COLOURS["full" if wrong else "ink"])
+
+    def _see(self, seen):
+        for artist in (*self._names, *self._digits):
+            artist.set_visible(artist in seen)

@@ -6,26 +6,134 @@ and goes on. So controls and Stop answer while it runs, and cells keep their ord
 
 import asyncio
 import contextlib
+import html
 import time
+from dataclasses import asdict
+from functools import cache
 
+from lora_teach.live.controls import control, set_value
+from lora_teach.live.explore import Explorer, View, paragraph, trouble
 from lora_teach.live.kernel import sliders_answered
-from lora_teach.live.picture import LOCK, LivePicture
+from lora_teach.live.picture import LOCK
 from lora_teach.live.watch import PAUSE, TURNS
-from lora_teach.pictures.playground.controls import Controls
-from lora_teach.pictures.playground.drawing import Drawing
-from lora_teach.pictures.playground.numbers import Run, Settings, plan
-from lora_teach.pictures.playground.words import failure, left_out, paragraph, refusal, result, sentence, table
-from lora_teach.plots import show
+from lora_teach.measure import numerical_rank, spectrum
+from lora_teach.measure.judging import Jury
+from lora_teach.pictures.playground.numbers import MATERIALS, DigitMaterial, Run, Settings, plan
+from lora_teach.pictures.playground.panels import Bar, Curve, Losses, Samples, Spectrum, role_of
+from lora_teach.plots import COLOURS
+from lora_teach.plots.name_tiles import Written
+from lora_teach.plots.picture import Picture
+from lora_teach.plots.style import figure, panels, styled
+from lora_teach.utils.threads import one_thread
 
 import ipywidgets
 from ipywidgets import HTML, HBox, Layout, VBox
 
 KEPT = 8  # runs: each holds a model, and more lines could not be told apart
 REST = 0.1  # seconds between two drawings
+OF_LORA = ("rank", "alpha", "scaling", "targets")
+COLUMNS = ("method", "rank", "alpha", "scaling"), ("lr", "steps", "seed", "targets")
+HEADS = (
+    "run", "material", "what trains", "scaling", "learning rate", "steps", "seed", "trained", "last loss",
+    "held out", "seconds",
+)  # fmt: skip
+CSS_LINES = {"lora": "solid", "full": "dashed", "best": "dashed", "other": "dotted", "third": "double"}
+CELL = "padding: 1px 7px; text-align: left; white-space: nowrap"
 
 
-class Playground(VBox):
-    """Controls, buttons, picture and table of runs, in one box; the last line of a cell shows it.
+class Bench(View):
+    """All runs, and what the settings would train: a `Bar`, `Losses`, a `Spectrum` and `Samples`."""
+
+    sliders = {
+        "material": {name: material.label for name, material in MATERIALS.items()},
+        "method": {"full": "full fine-tuning", "LoRA": "LoRA"},
+        "rank": [1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96],
+        "alpha": [0.01, 0.03, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128],
+        "lr": [float(f"{digit}e{power}") for power in (-4, -3, -2, -1) for digit in (1, 2, 3, 5, 7)] + [1.0],
+        "steps": [20, 50, 100, 200, 300, 500, 1000, 2000],
+        "seed": list(range(10)),
+        "scaling": {"alpha/r": "α/r", "alpha/sqrt(r)": "α/√r", "alpha": "α, constant"},
+        "targets": {"all": "all"},  # the material's layers, by `fit`
+    }
+    labels = {"rank": "rank r", "alpha": "α", "lr": "learning rate", "targets": "layers"}
+
+    @styled
+    def __init__(self):
+        self.runs, self.running, self._jury = [], None, cache(Jury)
+        made = figure(10.0, 6.0)
+        top, middle, low = made.subfigures(3, 1, height_ratios=[0.8, 3.45, 1.75])
+        left, right = panels(middle, columns=2, width_ratios=[1.75, 1])
+        self.bar, self.samples = Bar(panels(top, grid=False)), Samples(low)
+        self.losses, self.spectrum = Losses(left), Spectrum(right)
+        self.picture = Picture(made, [part.moving for part in (self.bar, self.losses, self.spectrum, self.samples)])
+        self.begin()
+
+    def move(self, **values):
+        """Show what these settings would train; before any run, also what the base does with their material."""
+        settings = Settings(**values)
+        try:
+            self.planned, self.problem = plan(settings), None
+            self.bar.show(next_run(settings), self.planned.trainable, self.planned.total)
+        except (TypeError, ValueError) as problem:
+            self.planned, self.problem = None, str(problem)
+            self.bar.show(f"Can't be trained. {next_run(settings)}")
+        no_run = not self.runs and self.running is None
+        if no_run and self._show_samples(MATERIALS[settings.material], None):
+            self.picture.background_changed()
+        return self._sentence(settings)
+
+    def begin(self):
+        """Draw everything anew, after a run came or went."""
+        every = [*self.runs, *([self.running] if self.running else [])]
+        self.losses.show([_curve(run) for run in every[:-1]], _curve(every[-1]) if every else None)
+        self.spectrum.clear()  # its axis begins anew: how it grew on the way was a matter of time
+        if every:
+            self.advance(every[-1])
+        self.picture.background_changed()
+
+    def advance(self, run):
+        """Take the newest run's part of the picture on."""
+        changed = self.losses.move(_curve(run))
+        layer, update = run.largest_update()
+        with one_thread():
+            values, rank = spectrum(update).tolist(), numerical_rank(update)
+        changed |= self.spectrum.show(layer, values, rank, _role(run))
+        if self._show_samples(run.material, run) or changed:
+            self.picture.background_changed()
+
+    def _show_samples(self, material, run):
+        """Show the material's samples before, and after the run; tell whether the background changed."""
+        after, title = run.samples() if run else [], "after: no run yet"
+        if run is not None:
+            title = f"run {run.number}, step {len(run.history)}"
+            if run.score is not None:
+                title = f"after run {run.number}: {material.tell(run.score)} {material.held_out}"
+        self.samples.titles(f"before: {material.tell(material.start)} {material.held_out}", title)
+        if isinstance(material, DigitMaterial):
+            pixels, truth = material.shown
+            return self.samples.digits(pixels.numpy(), truth.tolist(), material.before, after)
+        jury = self._jury(material.label)
+        written = [[Written(name, jury.tastes(name), jury.is_real(name)) for name in one] for one in
+                   (material.before, after)]  # fmt: skip
+        return self.samples.names(*written, material.label)
+
+    def _sentence(self, settings):
+        """Tell what there is, and nothing that depends on the machine: it is compared where notebooks are tested."""
+        if not self.runs:
+            planned = self.planned
+            counted = f" {planned.trainable:,} of {planned.total:,} numbers would train." if planned else ""
+            return f"No run yet. {next_run(settings)}.{counted}"
+        newest = self.runs[-1]
+        how = "full fine-tuning" if newest.settings.full else f"LoRA of rank {newest.settings.rank}"
+        return (
+            f"{len(self.runs)} run{'s' if len(self.runs) > 1 else ''}. The newest, run {newest.number}: {how} on "
+            f"{newest.material.title}, {newest.trainable:,} of {newest.total:,} numbers trained"
+            + (f", {newest.history.stopped}." if newest.history.stopped else f", {newest.settings.steps} steps.")
+        )
+
+
+class Playground(Explorer):
+    """The `Bench` with its sliders, buttons and the table of runs, in one box; the last line of a cell shows it.
 
     Args:
         settings: Where the controls start, `Settings`' own: ``material="Zulu"``, ``rank=8``, …
@@ -33,49 +141,43 @@ class Playground(VBox):
     Attributes:
         runs: The `Run` of each that has ended, oldest first: settings, model, history,
             score. Eight are kept; the ninth takes the place of the oldest.
-        running: The run that has not ended, or None.
-        error: The exception that ended the last run, or None.
+        failure: The exception that ended the last run, or None.
 
     A saved notebook keeps the picture with the sentence in its foot, and the sentence as plain text.
     """
 
     def __init__(self, **settings):
-        self.runs, self.running, self.error = [], None, None
-        self._stopping, self._task = False, None
-        self._drawing = Drawing()
-        self._live = LivePicture(self._drawing.picture)
-        self.controls = Controls(Settings().changed(**settings), self._moved)
-        self._note, self._foot = HTML(), HTML()
-        self._table = HTML(layout=Layout(max_width="100%", overflow="auto"))
+        bench = Bench()
+        self.runs, self.failure, self._stopping, self._task = bench.runs, None, False, None
+        controls = {name: control(name, spec, bench.labels.get(name)) for name, spec in bench.sliders.items()}
+        controls["material"].layout.width = "100%"
+        stand_at(controls, Settings().changed(**settings))
         self._train = self._button("Train", "play", self._train_pressed, button_style="primary")
         self._stop = self._button("Stop", "stop", lambda _: self.stop())
         self._remove = self._button("Remove last", "undo", lambda _: self.remove_last())
         self._clear = self._button("Clear", "trash", lambda _: self.clear())
-        self._bar = ipywidgets.IntProgress(layout=Layout(width="14em"))
-        self._text = ipywidgets.Label("")
+        self._bar, self._text = ipywidgets.IntProgress(layout=Layout(width="14em")), ipywidgets.Label("")
+        self._told, self._table = paragraph(""), HTML(layout=Layout(max_width="100%", overflow="auto"))
+        super().__init__(bench, controls)
+        wrapped, half = {"flex_flow": "row wrap"}, Layout(flex="1 1 28em", max_width="36em")
+        halves = [VBox([controls[name] for name in names], layout=half) for names in COLUMNS]
         row = [self._train, self._stop, self._remove, self._clear, self._bar, self._text]
-        super().__init__([
-            self.controls, self._note, HBox(row, layout=Layout(align_items="center", flex_flow="row wrap")),
-            self._live.image, self._foot, self._table,
-        ])  # fmt: skip
-        self.layout.align_items = "flex-start"
-        self._show_plan()
+        self.children = [
+            controls["material"], HBox(halves, layout=Layout(width="100%", **wrapped)), self._trouble,
+            HBox(row, layout=Layout(align_items="center", **wrapped)), self._live.image, self._foot, self._table,
+        ]  # fmt: skip
         self._show_runs()
+
+    @property
+    def running(self):
+        """The run that has not ended, or None."""
+        return self.view.running
 
     @property
     def settings(self):
         """What the controls stand at."""
-        return self.controls.settings
-
-    @property
-    def picture(self):
-        """The picture as it stands."""
-        return self._drawing.picture
-
-    @property
-    def sentence(self):
-        """What there is, in a sentence without the digits that depend on the machine."""
-        return sentence(self.runs, self.settings, self._plan)
+        self._flush()
+        return Settings(**self.values)
 
     def set(self, **settings):
         """Move controls from code, all at once: ``play.set(rank=8, lr=0.02)``.
@@ -84,8 +186,7 @@ class Playground(VBox):
             TypeError, ValueError: No setting of that name, or nothing that could be trained, in words that say why.
                 No control has moved then.
         """
-        self.controls.move(self.settings.changed(**settings))
-        self._moved()
+        self._move_to(self.settings.changed(**settings))
 
     async def train(self, **settings):
         """Train one run in a cell, ``run = await play.train()``, drawn in the playground wherever that is shown.
@@ -110,7 +211,7 @@ class Playground(VBox):
     def stop(self):
         """End the run after the step it is at; without one it does nothing."""
         self._stopping = self.running is not None
-        self._show_buttons()
+        self._speak()
 
     def remove_last(self):
         """Forget the newest run that has ended."""
@@ -125,12 +226,12 @@ class Playground(VBox):
     def _begin(self, settings):
         """Make the run and show it; from here on no other can begin."""
         taken = max([run.number for run in self.runs], default=0)
-        self.error, self._stopping = None, False
-        self.running = Run(settings, taken + 1)
+        self.failure, self._stopping = None, False
+        self.view.running = Run(settings, taken + 1)
         try:
             self._show_runs()
         except BaseException:
-            self.running = None
+            self.view.running = None
             raise
         return self.running
 
@@ -149,7 +250,7 @@ class Playground(VBox):
             if hasattr(task, "uncancel"):  # Python 3.11 and later count the requests
                 task.uncancel()
         except Exception as error:
-            self.error = error
+            self.failure = error
             raise
         finally:
             self._end(run)
@@ -157,16 +258,16 @@ class Playground(VBox):
 
     def _end(self, run):
         """Score and keep the run, unless it failed."""
-        self.running, told = None, ""
+        self.view.running, told = None, ""
         try:
-            if self.error is None:
+            if self.failure is None:
                 run.end()
                 self.runs.append(run)
                 told = result(run)
                 if len(self.runs) > KEPT:
                     told += f" Run {self.runs.pop(0).number} made room for it: {KEPT} are kept."
         except Exception as error:
-            self.error = error
+            self.failure = error
             raise
         finally:
             self._show_runs(told)
@@ -178,7 +279,7 @@ class Playground(VBox):
         try:
             run = self._begin(self.settings)
         except Exception as error:  # the page hasn't greyed the button out yet, or something is broken: say so
-            self.error = error
+            self.failure = error
             self._show_runs()
             return
         try:
@@ -196,55 +297,145 @@ class Playground(VBox):
         made.on_click(pressed)
         return made
 
-    def _moved(self):
-        """A control was moved: what would be trained follows at once, and without runs the samples do."""
-        self._show_plan()
+    def _move_to(self, settings=None):
+        """Let the controls stand at these settings, by default at their own, with the layers that the material has."""
         with LOCK:
-            if not self.runs and self.running is None:
-                self._drawing.preview(self.settings)
-            self._live.paint()
+            self._holding = True
+            try:
+                stand_at(self.controls, settings)
+            finally:
+                self._holding = False
+            super()._redraw()
 
-    def _show_plan(self):
-        settings = self.settings
-        try:
-            self._plan = plan(settings)
-            self._note.value = left_out(self._plan)
-        except (TypeError, ValueError) as problem:
-            self._plan, self._note.value = None, refusal(problem)
-        with LOCK:
-            self._drawing.plan(settings, self._plan)
-        self._show_buttons()
+    _redraw = _move_to
 
-    def _show_buttons(self):
-        going = self.running is not None
-        self._train.disabled = going or self._plan is None
+    def _speak(self):
+        """What can't be trained or is left out stands over the buttons, what became of the last run in the foot."""
+        view, going = self.view, self.running is not None
+        note = trouble(f"<b>This can't be trained:</b> {html.escape(view.problem)}") if view.problem else left_out(view)
+        self._trouble.value = note if self.error is None else self._report()
+        self._foot.value = self._told
+        self._train.disabled = going or view.planned is None
         self._stop.disabled = not going or self._stopping
         self._stop.description = "Stopping" if going and self._stopping else "Stop"
         self._remove.disabled = self._clear.disabled = not self.runs
 
     def _show_runs(self, told=""):
         """Bring the whole page up to date, after a run came, went or ended, which ``told`` tells of."""
-        with LOCK:
-            self._drawing.begin(self.runs, self.running, self.settings)
-            self._live.paint()
         run = self.running
         self._bar.layout.visibility = "visible" if run else "hidden"
         self._bar.max, self._bar.value = (run.settings.steps, len(run.history)) if run else (1, 0)
         self._text.value = f"run {run.number} begins" if run else ""
-        self._foot.value = failure(self.error) if self.error else paragraph(told)
+        lead = "<b>This run failed</b> and is not kept; the other runs are untouched."
+        self._told = trouble(lead, self.failure) if self.failure else paragraph(told)
         self._table.value = table(self.runs)
-        self._show_buttons()
+        with LOCK:
+            self.view.begin()
+            self._redraw()
 
     def _show_progress(self, seconds):
         run, done = self.running, len(self.running.history)
         with LOCK:
-            self._drawing.move(run)
+            self.view.advance(run)
             self._live.paint()
         self._bar.value = done
         left = seconds / done * (run.settings.steps - done)
         self._text.value = f"run {run.number}: step {done} of {run.settings.steps}, {left:.0f} s left"
 
-    def _repr_mimebundle_(self, **kwargs):
-        with LOCK:
-            still = show(self.picture, self.sentence)
-        return super()._repr_mimebundle_(**kwargs) | still._repr_mimebundle_()
+
+def stand_at(controls, settings=None):
+    """Move the controls to settings that have been checked, if given; offer the material's layers and what LoRA has."""
+    if settings is not None:
+        controls["material"].value = settings.material
+        _fit(controls)  # before its layers can be chosen
+        for name, value in asdict(settings).items():
+            set_value(controls[name], value)
+    _fit(controls)
+
+
+def _fit(controls):
+    """Offer the material's layers, where "all" stays chosen; full fine-tuning disables LoRA's controls."""
+    widget, layers = controls["targets"], list(MATERIALS[controls["material"].value].layers)
+    if [value for _, value in widget.options] != layers:
+        kept = widget.value if widget.value in layers else "all"
+        widget.options, widget.value = [(layer, layer) for layer in layers], kept
+    for name in OF_LORA:
+        controls[name].disabled = controls["method"].value == "full"
+
+
+def _curve(run):
+    text = str(run.settings) + (f": {run.material.tell(run.score)}" if run.score is not None else "")
+    return Curve(run.number, text, _role(run), run.settings.steps, run.history.loss)
+
+
+def _role(run):
+    return role_of(run.number, run.settings.full)
+
+
+def scaling_of(settings):
+    """Tell how α becomes a factor, and which."""
+    alpha = f"α = {settings.alpha:g}"
+    if settings.scaling == "alpha":
+        return f"{alpha}, constant"
+    return f"{alpha}, {'α/r' if settings.scaling == 'alpha/r' else 'α/√r'} = {settings.factor:.3g}"
+
+
+def next_run(settings):
+    """Tell these settings in a line: what the next run would be."""
+    title = MATERIALS[settings.material].title
+    if settings.full:
+        what = f"full fine-tuning on {title}"
+    else:
+        layers = "all layers" if settings.targets == "all" else settings.targets
+        what = f"LoRA on {title} · {layers} · r = {settings.rank} · {scaling_of(settings)}"
+    return f"Next: {what} · learning rate {settings.lr:g} · {settings.steps} steps · seed {settings.seed}"
+
+
+def result(run):
+    """Tell what became of a run."""
+    material = run.material
+    told = (
+        f"Run {run.number}: {material.tell(material.start)} → {material.tell(run.score)} {material.held_out}, none of "
+        f"which it was trained on. {run.trainable:,} of {run.total:,} numbers trained, in {run.seconds:.1f} s."
+    )
+    if run.history.stopped is None:
+        return told
+    if run.history.stopped.startswith("not finite"):
+        return (
+            f"Run {run.number} ended early: the loss was {run.history.stopped}. The learning rate or α is probably too "
+            f"large. The model is as it was at the last finite step: {material.tell(run.score)} {material.held_out}."
+        )
+    return f"{told} It was {run.history.stopped}."
+
+
+def table(runs):
+    """Return all runs as an HTML table, the newest bold; each has its line's colour as in the picture."""
+    if not runs:
+        return ""
+    heads = "".join(f'<th style="{CELL}">{head}</th>' for head in HEADS)
+    rows = "".join(_row(run, newest=run is runs[-1]) for run in runs)
+    return f'<table style="border-collapse: collapse; font-size: 12px; line-height: 1.5">{heads}{rows}</table>'
+
+
+def _row(run, newest):
+    settings, role = run.settings, _role(run)
+    line = f"border-left: 5px {CSS_LINES.get(role, 'solid')} {COLOURS[role]}"
+    steps = f"{settings.steps}" if run.history.stopped is None else f"{len(run.history)} of {settings.steps}"
+    cells = (
+        str(run.number), run.material.label,
+        "everything" if settings.full else f"LoRA r = {settings.rank}, {settings.targets}",
+        "" if settings.full else scaling_of(settings), f"{settings.lr:g}", steps, str(settings.seed),
+        f"{run.trainable:,}", f"{run.loss:.3f}",
+        f"{run.material.tell(run.material.start)} → {run.material.tell(run.score)}", f"{run.seconds:.1f}",
+    )  # fmt: skip
+    first, *rest = (html.escape(cell) for cell in cells)
+    weight = "; font-weight: bold" if newest else ""
+    return f'<tr><td style="{CELL}; {line}{weight}">{first}</td>' + "".join(
+        f'<td style="{CELL}{weight}">{cell}</td>' for cell in rest
+    ) + "</tr>"  # fmt: skip
+
+
+def left_out(bench):
+    """Tell which layers the bench's plan leaves out and why, as HTML."""
+    reasons = {layer: reason.partition(". ")[0].rstrip(".") for layer, reason in bench.planned.left_out.items()}
+    return paragraph(" ".join(f"Left out: {layer}, since {reason}." for layer, reason in reasons.items()))

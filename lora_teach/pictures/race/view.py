@@ -60,11 +60,10 @@ class Race(View):
         self.here.set_xdata([stop_at, stop_at])
         for name, dot in self.dots.items():
             dot.set_data([stop_at], [stopped[name]])
-        guessed = self.guess is not None and language == self.first
         return (
             f"{language}, everybody stopped at step {stop_at}: {_ranking(stopped)} on validation names. "
             f"Each stopped at its own best: {_ranking(own)} on test names."
-            + (f" Your guess for {next(iter(own))}: {self.guess:.2f}." if guessed else "")
+            + self.your_guess(about=f" for {next(iter(own))}", shown=language == self.first)
         )
 
     @styled

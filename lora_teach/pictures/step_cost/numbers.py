@@ -11,16 +11,10 @@ WAYS = ("all linear r8", "q v r8")
 
 @dataclass(frozen=True)
 class StepTime:
-    """One way of training one model with one batch on one device, both numbers as shares of full fine-tuning's.
+    """One way of training one model with one batch on one device, as shares of full fine-tuning's.
 
-    Attributes:
-        device: The device's name.
-        model: The model's name.
-        batch: Sequences and tokens in each, "8 × 512".
-        way: "q v r8" or "all linear r8".
-        flops: Predicted, LoRA's over full fine-tuning's.
-        time: Lower quartile, median and upper quartile of what was measured.
-        milliseconds: Medians of a step: full fine-tuning's and LoRA's.
+    ``batch`` is "8 × 512", sequences × tokens; ``flops`` are predicted, ``time`` is the lower quartile, median and
+    upper quartile of what was measured; ``milliseconds`` are a step's medians, full fine-tuning's and LoRA's.
     """
 
     device: str

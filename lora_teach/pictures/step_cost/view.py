@@ -1,6 +1,6 @@
 """What a LoRA step costs, as a share of full fine-tuning's: its FLOPs by rank, and its time beside them."""
 
-from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, panels, styled
+from lora_teach.plots.style import COLOURS, diamond, figure, legend, line, log2_axis, panels, styled
 from lora_teach.utils.validation import check_guess
 
 import numpy as np
@@ -32,9 +32,7 @@ def draw_step_cost(shares, times, guess=None):
         look["marker"] = MARKERS.get(role, look["marker"])
         left.plot(list(by_rank), list(by_rank.values()), **look)
     every = sorted({rank for by_rank in shares.values() for rank in by_rank})
-    left.set_xscale("log", base=2)
-    left.set_xticks(every, [str(rank) for rank in every])
-    left.minorticks_off()
+    log2_axis(left, every)
     left.set(xlim=(0.6, every[-1] * 1.3), ylim=(0, 1.08 * max(max(by.values()) for by in shares.values())))
     left.set(xlabel="rank r, on every linear layer", ylabel="LoRA's step / full's")
     left.set_title("FLOPs, predicted")

@@ -47,8 +47,8 @@ class Targets(View):
     sliders = {"targets": list(LAYER_GROUPS), "rank": (1, 48, 8)}
 
     def __init__(self, base=None, guess=None):
-        base = NameGPT() if base is None else base
         self.guess = check_guess(guess, 0, 10, "a factor")
+        base = NameGPT() if base is None else base
         self.adapted = {label: _layers(base, target_modules) for label, target_modules in LAYER_GROUPS.items()}
         self.weights = {label: sum(i * o for i, o in layers.values()) for label, layers in self.adapted.items()}
         self.total = sum(parameter.numel() for parameter in base.parameters())

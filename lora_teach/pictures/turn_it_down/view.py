@@ -94,10 +94,8 @@ class TurnItDown(View):
         said = "; ".join(
             f"{name} {new:.2f} nats on {self.language}, {old:.2f} on English" for name, (new, old) in losses.items()
         )
-        guessed = self.guess is not None and strength == 0.75
-        return f"At ×{strength:g}: {said}. {self._trade(strength)}" + (
-            f" Your guess for English: {self.guess:.2f}." if guessed else ""
-        )
+        guessed = self.your_guess(about=" for English", shown=strength == 0.75)
+        return f"At ×{strength:g}: {said}. {self._trade(strength)}{guessed}"
 
     def _trade(self, strength):
         """What the first contender pays and gets against strength 1."""

@@ -31,15 +31,9 @@ class Run(NamedTuple):
 
 @dataclass
 class Sweep:
-    """The runs of one rule, as many as have ended.
+    """The runs of one rule that have ended: ``loss`` is ``{rank: {lr: loss}}``, inf for one that blew up.
 
-    Attributes:
-        scaling: LoRAConfig's.
-        alpha: LoRAConfig's.
-        ranks: The planned ranks.
-        lrs: The planned learning rates, rising.
-        loss: ``{rank: {lr: loss}}`` of the runs that have ended; inf for one that blew up.
-        stopped: Why there are fewer runs than planned, or None.
+    ``ranks`` and ``lrs``, rising, are those planned; ``stopped`` says why there are fewer runs, or is None.
     """
 
     scaling: str = "alpha/r"
@@ -126,16 +120,8 @@ def coarse_to_fine(values):
 def valley_runs(scaling="alpha/r", *, alpha=8, digits=None, ranks=RANKS, lrs=LEARNING_RATES, seed=0, steps=STEPS):
     """Train one adapter for each learning rate and rank, and yield each run as it ends.
 
-    All ranks take turns, and the learning rates come `coarse_to_fine`: whoever stops early has whole valleys.
-
-    Args:
-        scaling: LoRAConfig's: ``"alpha/r"``, ``"alpha/sqrt(r)"`` or ``"alpha"``, a constant.
-        alpha: LoRAConfig's.
-        digits: A `lora_teach.datasets.digits.Digits`; None takes those turned by 30 degrees.
-        ranks: Of LoRA on the two hidden layers, 1 to 64.
-        lrs: AdamW's learning rates.
-        seed: Decides each adapter's start and the batches, which are the same for all runs.
-        steps: Length of a run.
+    All ranks take turns, and the learning rates come `coarse_to_fine`: whoever stops early has whole valleys. ``seed``
+    decides each adapter's start and the batches, the same for all; digits None takes those turned by 30 degrees.
     """
     split, base = digits or turned_digits(), load_digit_net()
     for lr in coarse_to_fine(sorted(lrs)):

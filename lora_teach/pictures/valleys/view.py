@@ -40,6 +40,7 @@ async def grow_valleys(scaling="alpha/r", *, alpha=8, digits=None, guess=None, r
     Returns:
         A Sweep of the runs that have ended: ``sweep.loss[rank][lr]``. Its ``stopped`` says so if some are missing.
     """
+    guess = _checked(guess)
     sweep = Sweep(scaling, alpha, ranks, lrs)
     runs = valley_runs(scaling, alpha=alpha, digits=digits, ranks=sweep.ranks, lrs=sweep.lrs, seed=seed)
     await watch(runs, sweep, sweep.planned, lambda: Growing(sweep, guess), unit="run")
@@ -48,19 +49,19 @@ async def grow_valleys(scaling="alpha/r", *, alpha=8, digits=None, guess=None, r
     return sweep
 
 
+def _checked(guess):
+    return check_guess(guess, 1e-6, 10, "a learning rate")
+
+
 class TwoPanels:
     """The valleys of one rule, and where their bottoms lie by rank.
 
-    Args:
-        ranks: One valley each.
-        lrs: The learning rates, rising.
-        guess: The learning rate at which the learner expects the bottom for the last rank; None draws nothing.
-        low: Where the loss axis begins, in nats.
-        about: What else the guess is about, for its label.
+    ``guess`` is a learning rate for the last rank, ``about`` tells what else; the loss axis begins at ``low``.
     """
 
     @styled
     def __init__(self, ranks, lrs, guess=None, low=LOW, about=""):
+        guess = _checked(guess)
         made = figure(10.4, 4.0)
         left, right = panels(made, columns=2, width_ratios=[1.75, 1])
         self.panel = Panel(left, ranks, lrs, low)
@@ -96,6 +97,7 @@ class Growing(TwoPanels):
     """The valleys as `watch` lets them grow."""
 
     def __init__(self, sweep, guess=None):
+        guess = _checked(guess)
         super().__init__(sweep.ranks, sweep.lrs, guess, depth(sweep.loss))
         self.update(sweep)
 
@@ -122,9 +124,9 @@ class Valleys(TwoPanels, View):
     """
 
     def __init__(self, sweeps=None, guess=None):
+        self.guess = _checked(guess)
         sweeps = list(_few() if sweeps is None else sweeps)
         self.sweeps = {_upper(sweep.rule): sweep for sweep in sweeps}
-        self.guess = check_guess(guess, 1e-6, 10, "a learning rate")
         if not sweeps or len(self.sweeps) < len(sweeps):
             raise ValueError(f"sweeps={[sweep.rule for sweep in sweeps]}: give one or more, each with another rule.")
         if len({(sweep.ranks, sweep.lrs) for sweep in sweeps}) > 1:
@@ -211,15 +213,11 @@ class Panel:
 
 @styled
 def draw_rules(rules, ranks, lrs, guess=None, low=LOW):
-    """The lesson without a slider: each rule's valleys side by side, then the bottoms of all; returns the figure.
+    """Draw each rule's valleys side by side, then the bottoms of all; return the figure.
 
-    Args:
-        rules: ``{title: (losses, bottoms)}``, each as `Panel.update` takes them.
-        ranks: One valley each.
-        lrs: The learning rates, rising.
-        guess: As in `TwoPanels`, about the last of the rules.
-        low: Where the loss axis begins, in nats.
+    ``rules`` is ``{title: (losses, bottoms)}``, each as `Panel.update` takes them; the rest as `TwoPanels`.
     """
+    guess = _checked(guess)
     made = figure(12, 3.9)
     *lefts, right = panels(made, columns=1 + len(rules), width_ratios=[1.3] * len(rules) + [1])
     _bottoms_panel(right, ranks, lrs, guess, list(rules)[-1])

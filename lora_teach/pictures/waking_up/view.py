@@ -23,10 +23,7 @@ TOP = 180  # % of the loss without an update: the end of the loss's axis
 
 
 def start_layer(target, start, rank=RANK):
-    """Return a new layer for ``target``, ``(in_features, out_features)``, whose factors start as ``start`` says.
-
-    "B = 0" is the library's own start. Where B starts at random, it is standard normal.
-    """
+    """Return a new layer for ``target``, ``(in_features, out_features)``, with the library's "B = 0" or a normal B."""
     check_choice("start", start, STARTS)
     layer = fresh_layer(target, rank)
     if start in ("A = 0", "both random"):

@@ -1,0 +1,119 @@
+"""The options of each command, read and checked one by one; a bad one is told in a line, with status 2."""
+
+import argparse
+from pathlib import Path
+
+from lora_teach.bases.registry import KNOWN
+
+EXAMPLES = """examples:
+  python -m lora_teach train --base smollm2 --data train.jsonl --rank 8 --alpha 16 --lr 1e-3 --steps 60 --out adapter
+  python -m lora_teach generate --base smollm2 --adapter adapter "Who meets whom?"
+  python -m lora_teach generate --base smollm2 --adapter adapter --data test.jsonl --out answers.jsonl
+  python -m lora_teach xray adapter
+  python -m lora_teach doctor adapter --base smollm2 --data train.jsonl
+
+train.jsonl holds one {"prompt": ..., "completion": ...} or {"messages": [...]} a line."""
+
+
+def parse(arguments=None):
+    """Return the options of one command; ``more`` holds what goes on to JupyterLab."""
+    parser = _parser()
+    options, more = parser.parse_known_args(arguments)
+    if more and options.command != "open":
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    options.more = more
+    return options
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """Say what is wrong in one line."""
+        self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message}\n")
+
+
+def _parser():
+    whole = _Parser(
+        prog="python -m lora_teach", description="LoRA from the command line.", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = whole.add_subparsers(dest="command", required=True, metavar="open | train | generate | xray | doctor")
+
+    commands.add_parser("open", help="open the course; other options go to jupyter lab, such as --no-browser")
+
+    training = commands.add_parser("train", help="train an adapter on a JSONL file")
+    _add_base(training)
+    training.add_argument("--data", type=Path, required=True, help="examples, one JSON object a line")
+    training.add_argument("--out", type=Path, required=True, help="folder for the adapter, in PEFT's format")
+    training.add_argument("--rank", type=int, default=8)
+    training.add_argument("--alpha", type=float, default=None, help="strength; the rank if left out")
+    training.add_argument("--dropout", type=float, default=0.0)
+    training.add_argument("--targets", type=_targets, default=None, help="layers, such as q_proj,v_proj, or all-linear")
+    training.add_argument("--lr", type=_positive(float), default=1e-3)
+    training.add_argument("--steps", type=_positive(int), default=60)
+    training.add_argument("--batch-size", type=_positive(int), default=6)
+    training.add_argument("--max-length", type=_positive(int), help="most tokens of an example; 2048 if left out")
+    training.add_argument("--seed", type=_seed, default=0)
+    training.add_argument("--checkpoint", type=Path, help="folder for the run's state; a killed run resumes from it")
+    training.add_argument("--overwrite", action="store_true", help="replace the adapter in --out")
+
+    writing = commands.add_parser("generate", help="let the model answer, greedily")
+    _add_base(writing)
+    writing.add_argument("prompt", nargs="?", metavar="PROMPT")
+    writing.add_argument("--adapter", type=Path, help="folder of an adapter; without it the base alone answers")
+    writing.add_argument("--data", type=Path, help="prompts, one JSON object a line")
+    writing.add_argument("--out", type=Path, help="file for the answers, one JSON object a line; else they are printed")
+    writing.add_argument("--overwrite", action="store_true", help="replace the file in --out")
+    writing.add_argument("--max-new-tokens", type=_positive(int), default=128)
+
+    looking = commands.add_parser("xray", help="show what is in an adapter, and lint it")
+    looking.add_argument("folder", type=Path, metavar="FOLDER")
+    looking.add_argument("--base", help=f"{KNOWN}, to compare its weights with")
+
+    asking = commands.add_parser("doctor", help="say why an adapter has no effect, or a wrong one")
+    asking.add_argument("folder", type=Path, metavar="FOLDER")
+    asking.add_argument("--base", help=f"{KNOWN}, that the adapter is for")
+    asking.add_argument("--data", type=Path, help="examples, one JSON object a line, of which some are tried")
+    for one in (training, writing, looking, asking):
+        one.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return whole
+
+
+def _add_base(parser):
+    parser.add_argument("--base", default="smollm2", help=KNOWN)
+    parser.add_argument("--device", type=_device, default="", help="cpu, cuda or mps; the fastest there is")
+
+
+def _device(name):
+    import torch
+
+    there = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    there += ["cuda"] * bool(there) + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
+    if name not in ("", *there):
+        raise argparse.ArgumentTypeError(f"{name} is not here; there is {', '.join(there)}")
+    return torch.device(name or there[0])
+
+
+def _targets(text):
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return "all-linear" if names == ["all-linear"] else names
+
+
+def _seed(text):
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2**63 - 1")
+    return value
+
+
+_seed.__name__ = "whole number"  # as argparse calls it
+
+
+def _positive(kind):
+    def positive(text):
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    positive.__name__ = f"positive {kind.__name__}"
+    return positive
