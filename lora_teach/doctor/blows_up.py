@@ -7,7 +7,7 @@ from lora_teach.loop.words import WORDS
 
 import torch
 
-SYMPTOM = SYMPTOMS[2]
+SYMPTOM = SYMPTOMS[3]
 HALF = (torch.float16, torch.bfloat16)
 
 

@@ -6,7 +6,7 @@ from lora_teach.doctor.report import SYMPTOMS, fault, some
 
 import torch
 
-SYMPTOM = SYMPTOMS[1]
+SYMPTOM, OTHER = SYMPTOMS[1:3]
 IGNORED = -100
 HALF = (torch.float16, torch.bfloat16)
 
@@ -66,7 +66,7 @@ def labels_all_masked(case):
             return f"all labels are {IGNORED} in {len(empty)} of {len(labels)} examples: {some(map(str, empty))}"
 
 
-@fault(SYMPTOM, "transformers' models shift by themselves: labels = input_ids. By hand: targets = tokens[:, 1:].",
+@fault(OTHER, "transformers' models shift by themselves: labels = input_ids. By hand: targets = tokens[:, 1:].",
        unless=("labels_all_masked",))  # fmt: skip
 def labels_shifted(case):
     """The loss asks at a position for another token than the next one."""
@@ -113,11 +113,11 @@ def _cannot_look_ahead(case):
     return not case.output_differs(tokens, last)
 
 
-def _end_marks(case):
-    """Return the token numbers that end a text, as far as the model tells."""
+def _marks(case, name):
+    """Return the token numbers that begin or end a text (``name`` is config's for them), as far as the model tells."""
     marks = set()
     for holder in (getattr(case.model, "config", None), getattr(case.model, "generation_config", None), case.model):
-        mark = getattr(holder, "eos_token_id", None)
+        mark = getattr(holder, name, None)
         marks |= set(mark) if isinstance(mark, list | tuple) else set() if mark is None else {int(mark)}
     return marks
 
@@ -130,7 +130,7 @@ def _asked(case):
     return trial.wanted, trial.counted
 
 
-@fault(SYMPTOM, "labels[: len(prompt)] = -100: the loss then counts the answer alone.", unless=("labels_shifted",))
+@fault(OTHER, "labels[: len(prompt)] = -100: the loss then counts the answer alone.", unless=("labels_shifted",))
 def prompt_not_masked(case):
     """The loss counts the words around the answer too, which are the same in every example."""
     asked = _asked(case)
@@ -148,16 +148,19 @@ def prompt_not_masked(case):
         )
 
 
-@fault(SYMPTOM, "answer_ids + [tokenizer.eos_token_id], and cut the prompt, not the answer, where it gets too long.",
+@fault(OTHER, "answer_ids + [tokenizer.eos_token_id], and cut the prompt, not the answer, where it gets too long.",
        unless=("labels_shifted", "labels_all_masked", "prompt_not_masked"))  # fmt: skip
 def targets_without_end(case):
     """No target is an end mark, so the model never learns to stop."""
-    asked, marks = _asked(case), _end_marks(case)
+    asked, marks = _asked(case), _marks(case, "eos_token_id")
     if asked is None or not marks:
         return None
     wanted, counted = asked
     lengths = counted.sum(dim=1)
-    parted = (~counted[:, 0]).any() or lengths.unique().numel() > 1  # answers after a prompt, or texts with an end
+    # Answers after a prompt, texts of their own lengths, or rows that all begin with a mark: each should also end.
+    begins = case.trial.tokens[:, 0].unique()
+    marked = len(wanted) > 1 and len(begins) == 1 and int(begins) in marks | _marks(case, "bos_token_id")
+    parted = marked or (~counted[:, 0]).any() or lengths.unique().numel() > 1
     ends = torch.zeros_like(counted)
     for mark in marks:
         ends |= counted & (wanted == mark)

@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 NOTEBOOK = "08_when_it_goes_wrong"
-SYMPTOMS = (  # in this order they are looked for and reported
+SYMPTOMS = (  # in this order they are looked for and reported; notebook 08 has a room for each
     "Nothing moves",
     "It moves and does not learn",
+    "It learns something else",
     "It blows up",
-    "It is worse than the base, or has no effect",
+    "It is worse than the base",
+    "It has no effect when loaded",
 )
 
 
@@ -75,18 +77,18 @@ class Fault(NamedTuple):
 FAULTS = {}  # name -> Fault
 
 
-def fault(symptom, cure, unless=(), notebook=NOTEBOOK):
+def fault(symptom, cure, unless=()):
     """Decorator: register ``find(case)``, which returns the evidence or None, under its own name.
 
     Args:
         symptom: The heading of notebook 08 under which it belongs.
         cure: What to do, with a line of code.
         unless: Names of faults of which this one would only be the consequence.
-        notebook: The notebook that shows it.
     """
 
     def register(find):
-        FAULTS[find.__name__] = Fault(symptom, find, cure, f"{notebook}.ipynb, {symptom!r}", unless)
+        where = f"{NOTEBOOK}.ipynb, Room {SYMPTOMS.index(symptom) + 1}: {symptom}"
+        FAULTS[find.__name__] = Fault(symptom, find, cure, where, unless)
         return find
 
     return register

@@ -7,12 +7,12 @@ from lora_teach.doctor.report import SYMPTOMS, fault, some
 import torch
 from torch import nn
 
-SYMPTOM = SYMPTOMS[3]
+WORSE, NO_EFFECT = SYMPTOMS[4:]
 NOTHING_MOVES = ("merged_while_training", "nothing_trainable", "optimizer_misses_adapters", "both_factors_zero",
                  "alpha_zero", "adapter_not_called", "no_gradient_reaches_adapter", "wrong_adapter_active")  # fmt: skip
 
 
-@fault(SYMPTOM, "for p in base.parameters(): p.requires_grad_(False), before the adapters are made.")
+@fault(WORSE, "for p in base.parameters(): p.requires_grad_(False), before the adapters are made.")
 def base_not_frozen(case):
     """Parameters of the base train along, and are not in the adapter's file."""
     if not case.adapters:
@@ -31,7 +31,7 @@ def _kind(name, module):
     return "biases" if name.endswith("bias") else "weights"
 
 
-@fault(SYMPTOM, 'modules_to_save=["name of the head"] when the adapter is made.')
+@fault(NO_EFFECT, 'modules_to_save=["name of the head"] when the adapter is made.')
 def head_not_saved(case):
     """An output layer trains with the adapter and is not written with it."""
     if all(one.origin == "hand" for one in case.adapters):
@@ -41,7 +41,7 @@ def head_not_saved(case):
         return f"{some(heads)} trains, and belongs to the base, so no adapter file holds it"
 
 
-@fault(SYMPTOM, "torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)",
+@fault(WORSE, "torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)",
        unless=("wrong_adapter_active", "nothing_trainable", "optimizer_misses_adapters"))  # fmt: skip
 def optimizer_holds_frozen(case):
     """The optimiser was given parameters that don't train; unfrozen by a later line, they would."""
@@ -51,7 +51,7 @@ def optimizer_holds_frozen(case):
         return f"the optimiser holds {len(frozen)} parameters that are frozen: {some(frozen)}"
 
 
-@fault(SYMPTOM, "torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)")
+@fault(WORSE, "torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)")
 def weight_decay_on_adapters(case):
     """Decay pulls A and B to zero, and the weights with them back to the pretrained ones."""
     rates = case.rates()
@@ -64,7 +64,7 @@ def weight_decay_on_adapters(case):
         )
 
 
-@fault(SYMPTOM, "module.eval() for each BatchNorm of the base, after model.train().")
+@fault(WORSE, "module.eval() for each BatchNorm of the base, after model.train().")
 def train_mode_batchnorm(case):
     """The running statistics of a frozen BatchNorm move with every batch."""
     norms = {}
@@ -82,7 +82,7 @@ def train_mode_batchnorm(case):
         return f"the running mean and variance move in training, though the weights are frozen, in {some(norms)}"
 
 
-@fault(SYMPTOM, "module.weight = nn.Parameter(module.weight.detach().clone()), before the adapters are made.")
+@fault(WORSE, "module.weight = nn.Parameter(module.weight.detach().clone()), before the adapters are made.")
 def tied_weights(case):
     """One weight serves two modules: what merges into it, or trains it, changes both."""
     owners = {}
@@ -104,7 +104,7 @@ def tied_weights(case):
         return f"a weight is shared by two modules at {some(found)}"
 
 
-@fault(SYMPTOM, "Save it again after training, or load the folder that was trained: see `python -m lora_teach xray`.",
+@fault(NO_EFFECT, "Save it again after training, or load the folder that was trained: see `python -m lora_teach xray`.",
        unless=NOTHING_MOVES)  # fmt: skip
 def adapter_is_noop(case):
     """Every update is zero though the adapter was trained, or is there to be used."""
@@ -120,7 +120,7 @@ def _moves(one):
     return bool(one.A.any()) and bool(one.B.any())
 
 
-@fault(SYMPTOM, "Compare `python -m lora_teach xray FOLDER` with the names in print(model), and rename the keys.",
+@fault(NO_EFFECT, "Compare `python -m lora_teach xray FOLDER` with the names in print(model), and rename the keys.",
        unless=NOTHING_MOVES)  # fmt: skip
 def missing_keys(case):
     """Some layers hold what was trained and others their start: the file had no keys for them, or other names."""
@@ -133,7 +133,7 @@ def missing_keys(case):
             return f"A·B is zero in {len(still)} of {len(layers)} adapted layers, as at the start: {some(still)}"
 
 
-@fault(SYMPTOM, 'modules_to_save=["embed_tokens"], or trainable_token_indices=[…] in PEFT\'s LoraConfig.')
+@fault(WORSE, 'modules_to_save=["embed_tokens"], or trainable_token_indices=[…] in PEFT\'s LoraConfig.')
 def new_tokens_not_trained(case):
     """The batch has tokens whose embedding was just added and is frozen."""
     if case.trial is None or case.trial.tokens is None:
@@ -173,7 +173,7 @@ def _untrained_rows(module, tokens):
     return tokens[new].tolist()
 
 
-@fault(SYMPTOM, "Load it once: model.delete_adapter(name), or unload() before get_peft_model is called again.")
+@fault(WORSE, "Load it once: model.delete_adapter(name), or unload() before get_peft_model is called again.")
 def duplicate_adapters(case):
     """One update acts twice: two active adapters are equal, or one layer is adapted inside another."""
     found, seen = [], {}
