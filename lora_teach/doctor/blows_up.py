@@ -108,6 +108,13 @@ def a_scale_off(case):
 @fault(SYMPTOM, "Build the optimiser with a tenth of it, such as lr=1e-3.", unless=("non_finite", "labels_all_masked"))
 def learning_rate_too_high(case):
     """One step makes the same batch worse, or the run's losses climb."""
+    trial = case.trial
+    if trial is not None and trial.after is not None:
+        worse = trial.after > trial.before + 0.2 * abs(trial.before) + 0.01
+        if worse or not math.isfinite(trial.after):
+            rates = sorted({lr for lr, _ in case.rates().values()})
+            rate = f"lr = {', '.join(f'{lr:g}' for lr in rates)}: " if rates else ""
+            return f"{rate}one step takes this batch's loss from {trial.before:.3g} to {trial.after:.3g}"
     adam = {name: lr for name, (lr, group) in case.rates().items() if "betas" in group}
     wild = [name for name, lr in adam.items() if lr > 0.2]
     if wild:
@@ -118,13 +125,6 @@ def learning_rate_too_high(case):
         middle = tail[len(tail) // 2]
         if middle > 1.2 * losses[0] + 0.05:
             return f"the loss climbed from {losses[0]:.3g} at the first step to {middle:.3g} at the end"
-    trial = case.trial
-    if trial is not None and trial.after is not None:
-        worse = trial.after > trial.before + 0.2 * abs(trial.before) + 0.01
-        if worse or not math.isfinite(trial.after):
-            rates = sorted({lr for lr, _ in case.rates().values()})
-            rate = f"lr = {', '.join(f'{lr:g}' for lr in rates)}: " if rates else ""
-            return f"{rate}one step takes this batch's loss from {trial.before:.3g} to {trial.after:.3g}"
 
 
 @fault(SYMPTOM, "module.float(): keep what trains in float32; autocast casts it at use.")

@@ -131,7 +131,9 @@ def test_the_report_is_readable():
     one = setup("plain", "ours").rebuild(3.0)
     diagnosis = diagnose(one.model, **one.given())
     assert not diagnosis.ok
-    assert str(diagnosis).startswith("It blows up.\n  learning_rate_too_high: lr = 3 for fc1.")
+    assert str(diagnosis).startswith(
+        "It blows up.\n  learning_rate_too_high: lr = 3: one step takes this batch's loss from "
+    )
     assert "cure: " in str(diagnosis) and "Not given: history." in str(diagnosis)
     assert repr(diagnosis) == str(diagnosis)
     assert str(diagnose(setup("plain", "ours").model)).startswith("No fault found.\nLooked at: 2 of 2 adapted layers")
