@@ -24,7 +24,7 @@ class BrokenRuns(View):
         ValueError: ``guess`` is not from 0 to 6.
     """
 
-    sliders = {"mistake": list(MISTAKES)}
+    sliders = {"mistake": (list(MISTAKES), "lr 0.00002")}
     labels = {"mistake": "the mistake"}
 
     def __init__(self, guess=None):
@@ -54,8 +54,8 @@ class BrokenRuns(View):
         broken = {mistake: self.losses(mistake) for mistake in MISTAKES if mistake != "none"}
         ends = "; ".join(f"{mistake}: {_end(losses):.2f}" for mistake, losses in broken.items())
         sentence = (
-            f"Loss over {STEPS} steps with one mistake (orange) and with none (grey). Mean of the last {WINDOW}, in nats: "
-            f" none: {_end(self.losses('none')):.2f}; {ends}. Pale line: guessing.{self.your_guess(unit=' nats')}"
+            f"Loss over {STEPS} steps with one mistake (orange) and with none (grey). Last {WINDOW}, mean in nats: "
+            f"none: {_end(self.losses('none')):.2f}; {ends}. Pale line: guessing.{self.your_guess(unit=' nats')}"
         )
         return show(draw_losses(broken, self.losses("none"), {"lr 0.00002": self.guess}), sentence)
 
