@@ -7,7 +7,7 @@ letter is and how names become tokens is decided by ``lora_teach.datasets.names`
 
 from contextlib import contextmanager
 
-from lora_teach.datasets.names import ALPHABET, IGNORED, MAX_LETTERS, decode, encode
+from lora_teach.datasets.names import ALPHABET, END, IGNORED, MAX_LETTERS, decode, encode
 from lora_teach.datasets.shipped import shipped_file
 
 import torch
@@ -86,6 +86,8 @@ class NameGPT(nn.Module):
     Shapes:
         forward: int64 (batch, seq) -> logits (batch, seq, vocabulary); those at position i depend on tokens 0 to i.
     """
+
+    eos_token_id = ALPHABET.index(END)  # the token that ends a name, under the name that transformers' configs give it
 
     def __init__(self, vocabulary=len(ALPHABET), width=96, layers=3, heads=4, max_length=MAX_LETTERS + 1, seed=0):
         super().__init__()

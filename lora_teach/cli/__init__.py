@@ -1,4 +1,4 @@
-"""The command line: ``python -m lora_teach open | train | generate | xray``.
+"""The command line: ``python -m lora_teach open | train | generate | xray | doctor``.
 
 Progress goes to stderr, results to stdout or into the file that is named. The exit status is 0 when it was done, and 2
 for bad input, with one line that says what and where; 1 when a training blew up.
@@ -30,7 +30,7 @@ class BadInput(Exception):
 def main(arguments=None):
     """Run one command and return its exit status."""
     options = parse(arguments)
-    commands = {"open": open_course, "train": train, "generate": generate, "xray": show_xray}
+    commands = {"open": open_course, "train": train, "generate": generate, "xray": show_xray, "doctor": show_doctor}
     try:
         status = commands[options.command](options)
         sys.stdout.flush()
@@ -141,6 +141,19 @@ def show_xray(options):
     base = None if options.base is None else _load_base(options.base).model
     with _about("FOLDER", options.folder):
         _print(str(xray(options.folder, base)))
+
+
+def show_doctor(options):
+    """Print why an adapter may have no effect, or a wrong one, on its base and data."""
+    from lora_teach.doctor.folder import diagnose_folder
+
+    if options.base is None and options.data is not None:
+        raise BadInput("--data needs the base that reads it. Add --base.")
+    base = None if options.base is None else _load_base(options.base)
+    batch = None if options.data is None else next(iter(base.batches(base.read(options.data), 4, seed=0)))
+    model, loss_fn = (None, None) if base is None else (base.model, base.loss_fn)
+    with _about("FOLDER", options.folder):
+        _print(str(diagnose_folder(options.folder, model, batch, loss_fn)))
 
 
 def _load_base(name):

@@ -10,6 +10,7 @@ EXAMPLES = """examples:
   python -m lora_teach generate --base smollm2 --adapter adapter "Who meets whom?"
   python -m lora_teach generate --base smollm2 --adapter adapter --data test.jsonl --out answers.jsonl
   python -m lora_teach xray adapter
+  python -m lora_teach doctor adapter --base smollm2 --data train.jsonl
 
 train.jsonl holds one {"prompt": ..., "completion": ...} or {"messages": [...]} a line."""
 
@@ -35,7 +36,7 @@ def _parser():
         prog="python -m lora_teach", description="LoRA from the command line.", epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    commands = whole.add_subparsers(dest="command", required=True, metavar="open | train | generate | xray")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="open | train | generate | xray | doctor")
 
     commands.add_parser("open", help="open the course; other options go to jupyter lab, such as --no-browser")
 
@@ -67,7 +68,12 @@ def _parser():
     looking = commands.add_parser("xray", help="show what is in an adapter, and lint it")
     looking.add_argument("folder", type=Path, metavar="FOLDER")
     looking.add_argument("--base", help=f"{KNOWN}, to compare its weights with")
-    for one in (training, writing, looking):
+
+    asking = commands.add_parser("doctor", help="say why an adapter has no effect, or a wrong one")
+    asking.add_argument("folder", type=Path, metavar="FOLDER")
+    asking.add_argument("--base", help=f"{KNOWN}, that the adapter is for")
+    asking.add_argument("--data", type=Path, help="examples, one JSON object a line, of which some are tried")
+    for one in (training, writing, looking, asking):
         one.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return whole
 

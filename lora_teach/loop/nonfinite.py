@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
+from lora_teach.loop.words import WORDS
+
 import torch
 
-ADVICE = (
-    "Likely causes: a learning rate that is too high (try a tenth), an alpha that is too large, float16 without loss "
-    "scaling (use bfloat16), or nan in the data. The parameters are back where all was last finite."
-)
+ADVICE = f"{WORDS['non_finite'].cure} The parameters are back where all was last finite."
 
 
 def causes(batch=None, loss_fn=None, parameters=()):

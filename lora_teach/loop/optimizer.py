@@ -5,6 +5,7 @@ import math
 import numbers
 
 from lora_teach.loop.interrupts import import_what_training_needs
+from lora_teach.loop.words import said
 from lora_teach.overlay.inspection import check_trains, overlays
 from lora_teach.utils.validation import check_count
 
@@ -26,10 +27,12 @@ def named_trainable(model):
         UserWarning: Parameters of the base require gradients.
     """
     for overlay in overlays(model):
+        if overlay.is_merged:
+            raise RuntimeError(said("merged_while_training"))
         check_trains(overlay)
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not named:
-        raise ValueError("no parameter requires a gradient, so nothing would train. Choose one with set_adapter.")
+        raise ValueError(said("nothing_trainable"))
     if any(parameter.is_inference() for parameter in named.values()):
         raise RuntimeError("the trainable parameters were made under torch.inference_mode(). Make them outside of it.")
     return named
@@ -91,10 +94,7 @@ def check_optimizer(optimizer, parameters):
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     lacking = sum(id(p) not in held for p in parameters)
     if lacking:
-        raise ValueError(
-            f"the optimiser lacks {lacking} of {len(parameters)} trainable parameters: it was probably built before "
-            "the adapters. Build it afterwards, from model.trainable_parameters()."
-        )
+        raise ValueError(said("optimizer_misses_adapters", lacking=lacking, trainable=len(parameters)))
 
 
 def set_lrs(optimizer, lrs, factor=1.0):

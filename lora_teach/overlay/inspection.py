@@ -35,8 +35,6 @@ def check_in_place(model):
 def check_trains(model):
     """Raise RuntimeError or ValueError if training this LoRAModel would be in vain; warn if it trains the base too."""
     check_in_place(model)
-    if model.is_merged:
-        raise RuntimeError("the model is merged, so its adapters are not in use. unmerge() before training.")
     if model.is_disabled:
         raise RuntimeError("the model is inside disabled(), so its adapters are not in use. Leave that block first.")
     unfrozen = [name for name, parameter in model.base_model.named_parameters() if parameter.requires_grad]
