@@ -63,7 +63,7 @@ class Trial:
         hooks.append(model.register_forward_hook(lambda module, args, output: outputs.append(_logits(output))))
         hooks.append(model.register_forward_hook(lambda module, args, output: _keep_gradient(_logits(output))))
         try:
-            return loss_of(model, batch, loss_fn), outputs[-1] if outputs else None
+            return loss_of(model, batch, loss_fn, to_learn=False), outputs[-1] if outputs else None
         finally:
             for hook in hooks:
                 hook.remove()
@@ -96,7 +96,7 @@ class Trial:
         device = next(model.parameters()).device
         found = _generator(device)
         with torch.no_grad():
-            self.before = loss_of(model, batch, loss_fn).item()
+            self.before = loss_of(model, batch, loss_fn, to_learn=False).item()
             if torch.equal(found, _generator(device)):
                 return
             hooks = [module.register_forward_pre_hook(note, prepend=True) for _, module in watched]
@@ -105,7 +105,7 @@ class Trial:
                 for name, module in watched
             ]
             try:
-                loss_of(model, batch, loss_fn)
+                loss_of(model, batch, loss_fn, to_learn=False)
             finally:
                 for hook in hooks:
                     hook.remove()
@@ -122,7 +122,7 @@ class Trial:
         except Exception:  # an optimiser that wants more than gradients, such as LBFGS's closure
             return
         with _in_place_of(trainable.values(), copies), torch.no_grad():
-            self.after = loss_of(model, batch, loss_fn).item()
+            self.after = loss_of(model, batch, loss_fn, to_learn=False).item()
 
 
 def loss_without(model, batch, loss_fn, factors):
@@ -133,7 +133,7 @@ def loss_without(model, batch, loss_fn, factors):
         warnings.simplefilter("ignore")
         _evaluate(model)
         with _in_place_of([one.B for one in factors], zeros):
-            return loss_of(model, batch, loss_fn).item()
+            return loss_of(model, batch, loss_fn, to_learn=False).item()
 
 
 def first_outputs_differ(model, batch, *inputs):
@@ -171,7 +171,7 @@ def where_it_stops(model, batch, loss_fn):
             if name
         ]
         try:
-            loss_of(model, batch, loss_fn)
+            loss_of(model, batch, loss_fn, to_learn=False)
         finally:
             for hook in hooks:
                 hook.remove()

@@ -36,8 +36,11 @@ def to_device(batch, device):
     return batch
 
 
-def loss_of(model, batch, loss_fn=None):
-    """Return the loss of ``model`` on ``batch``, a pair (inputs, targets) or a mapping of the model's arguments."""
+def loss_of(model, batch, loss_fn=None, *, to_learn=True):
+    """Return the loss of ``model`` on ``batch``, a pair (inputs, targets) or a mapping of the model's arguments.
+
+    With ``to_learn`` a loss that carries no gradient is a ValueError.
+    """
     if isinstance(batch, Mapping):
         output, targets = model(**batch), batch
     else:
@@ -50,14 +53,14 @@ def loss_of(model, batch, loss_fn=None):
         inputs, targets = batch
         output = model(inputs)
     if loss_fn is not None:
-        return _checked(loss_fn(output, targets), "loss_fn")
+        return _checked(loss_fn(output, targets), "loss_fn", to_learn)
     if getattr(output, "loss", None) is None:
         raise ValueError("loss_fn is None and the model's output has no .loss. Give loss_fn(output, targets).")
-    return _checked(output.loss, "the model's .loss")
+    return _checked(output.loss, "the model's .loss", to_learn)
 
 
-def _checked(loss, whose):
-    """Return the loss as a tensor of no dimension, if it is one number that carries a gradient."""
+def _checked(loss, whose, to_learn):
+    """Return the loss as a tensor of no dimension, if it is one number, and carries a gradient where it must."""
     cure = f"{whose} must return one number, as a tensor"
     if not isinstance(loss, torch.Tensor):
         raise TypeError(f"{whose} gives a {type(loss).__name__}. {cure} that torch computed, without .item().")
@@ -67,7 +70,7 @@ def _checked(loss, whose):
         )
     if loss.is_complex():
         raise TypeError(f"{whose} gives a complex number, which can't be made smaller. {cure}: use its .abs().")
-    if not loss.requires_grad:
+    if to_learn and not loss.requires_grad:
         raise ValueError(
             f"{whose} gives a number that carries no gradient, so nothing could be learnt from it. Compute it from the "
             "model's output by torch, without .detach(), .item(), .numpy(), argmax or torch.no_grad(). Under gradient "
