@@ -3,6 +3,7 @@
 import math
 
 from lora_teach.doctor.report import SYMPTOMS, fault, some
+from lora_teach.loop.nonfinite import ADVICE, causes
 from lora_teach.loop.words import WORDS
 
 import torch
@@ -41,10 +42,8 @@ def non_finite(case):
         return f"the loss is not finite at step {after[0]}" if after else f"the run was stopped: {stopped}"
     if case.trial is None:
         return None
-    tensors = case.batch.items() if isinstance(case.batch, dict) else enumerate(case.batch)
-    data = [key for key, value in tensors if isinstance(value, torch.Tensor) and value.is_floating_point()
-            and not torch.isfinite(value).all()]  # fmt: skip
-    where = f"; the batch's own {some(map(str, data))} has nan or inf" if data else ""
+    told = causes(case.batch, case.loss_fn)
+    where = "" if told == ADVICE else f". {told.rstrip('.')}"
     if not math.isfinite(case.trial.loss):
         return f"the batch's loss is {case.trial.loss}{where}"
     names = [name for name, p in case.trainable.items() if case.trial.gradients.get(id(p)) is not None

@@ -117,7 +117,8 @@ def test_train_says_it_in_the_doctors_words(fault, inject):
     finding = found(one, fault)
     with pytest.raises((RuntimeError, ValueError, NonFiniteLoss)) as raised:
         train(one.model, [one.batch], one.loss_fn, steps=2, optimizer=one.optimizer, progress=False)
-    assert finding.cure in str(raised.value)
+    told = finding.evidence.partition(". ")[2]  # what the batch itself tells is more than the usual advice
+    assert (told or finding.cure) in str(raised.value)
     assert str(raised.value).startswith(finding.evidence[:20]) or "nan" in finding.evidence
 
 

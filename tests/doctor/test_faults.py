@@ -323,7 +323,7 @@ def nan_in_b(one):
 @inject("non_finite", ("plain", "hand"))
 def nan_in_the_data(one):
     one.batch[0][2, 3] = float("nan")
-    return one, "0 has nan"
+    return one, "the inputs of this batch hold nan"
 
 
 @inject("non_finite", ("plain", "ours"))
