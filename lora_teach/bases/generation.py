@@ -12,6 +12,8 @@ def generating_greedily(model, tokenizer, max_new_tokens, pad):
     """
     from transformers import GenerationConfig
 
+    # In a wrapper such as PEFT's, generate reads the config of the model inside.
+    model = next((module for module in model.modules() if "generation_config" in vars(module)), model)
     found = model.generation_config
     stops = found.stop_strings or ()
     stops = [stops] if isinstance(stops, str) else list(stops)

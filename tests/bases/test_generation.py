@@ -1,5 +1,6 @@
 """Greedy generation is greedy whatever the model's generation config says, and ends at each of its end marks."""
 
+from lora_teach.bases.generation import generating_greedily
 from lora_teach.bases.registry import NamesBase, TextBase
 from lora_teach.datasets import names
 from tests.tiny_language_model import WORDS, tiny_model, word_tokenizer
@@ -127,3 +128,13 @@ class Elsewhere(nn.Module):
 def test_beginnings_of_names_are_moved_to_the_model_s_device(begins):
     model = Elsewhere()
     assert NamesBase(model).answer(model, [(begins, "")]) == [""] and model.seen == {"meta"}
+
+
+def test_a_model_in_pefts_wrapper_generates_greedily_too():
+    peft = pytest.importorskip("peft")
+    wrapped = peft.get_peft_model(tiny_model(), peft.LoraConfig(target_modules=["q_proj"]))
+    inner = wrapped.base_model.model
+    found = inner.generation_config
+    with generating_greedily(wrapped, word_tokenizer(), 3, 0):
+        assert inner.generation_config.max_new_tokens == 3
+    assert inner.generation_config is found
