@@ -130,6 +130,7 @@ def test_beginnings_of_names_are_moved_to_the_model_s_device(begins):
     assert NamesBase(model).answer(model, [(begins, "")]) == [""] and model.seen == {"meta"}
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # between PEFT and transformers
 def test_a_model_in_pefts_wrapper_generates_greedily_too():
     peft = pytest.importorskip("peft")
     wrapped = peft.get_peft_model(tiny_model(), peft.LoraConfig(target_modules=["q_proj"]))
