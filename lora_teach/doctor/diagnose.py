@@ -43,8 +43,7 @@ def diagnose(model, optimizer=None, batch=None, loss_fn=None, history=None):
     for name in evidence:
         fault, said = FAULTS[name], evidence[name]
         if said and not found.intersection(fault.unless):
-            said, cure = said if isinstance(said, tuple) else (said, fault.cure)
-            findings.append(Finding(name, said, cure, fault.notebook))
+            findings.append(Finding(name, said, fault.cure, fault.notebook))
     return Diagnosis(tuple(findings), _looked_at(case))
 
 

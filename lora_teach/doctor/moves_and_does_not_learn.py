@@ -3,6 +3,7 @@
 import statistics
 
 from lora_teach.doctor.report import SYMPTOMS, fault, some
+from lora_teach.loop.words import WORDS
 
 import torch
 
@@ -52,14 +53,14 @@ def _labels(case):
     return labels if whole else None
 
 
-@fault(SYMPTOM, "labels[i] = input_ids[i] for what the answer says, up to and with its end mark; -100 elsewhere.")
+@fault(SYMPTOM, WORDS["labels_all_masked"].cure)
 def labels_all_masked(case):
     """Nothing counts: each target is -100, so the loss is 0/0."""
     labels = None if case.batch is None else _labels(case)
     if labels is None:
         return None
     if (labels == IGNORED).all():
-        return f"all {labels.numel()} labels of the batch are {IGNORED}, so no token counts and the loss is 0/0"
+        return WORDS["labels_all_masked"].what.format(ignored=IGNORED)
     if labels.dim() == 2 and labels.shape[1] > 1:
         empty = (labels == IGNORED).all(dim=1).nonzero().flatten().tolist()
         if empty:

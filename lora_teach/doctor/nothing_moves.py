@@ -60,20 +60,20 @@ def optimizer_misses_adapters(case):
         return f"{what} ({some(lacking)})"
 
 
-@fault(SYMPTOM, "layer.reset_parameters(), which draws A at random and sets B to zero.")
+@fault(SYMPTOM, WORDS["both_factors_zero"].cure)
 def both_factors_zero(case):
     """A's gradient needs B and B's needs A, so neither ever leaves zero."""
     both = [one.place for one in case.active if not one.A.any() and not one.B.any() and one.A.dim() < 3]
     if both:
-        return f"A and B are zero, and each one's gradient is a product with the other, in {some(both)}"
+        return f"{_shared('both_factors_zero')}: {some(both)}"
 
 
-@fault(SYMPTOM, "model.set_alpha(rank), or lora_alpha=rank in PEFT's LoraConfig: a scale of 1.")
+@fault(SYMPTOM, WORDS["alpha_zero"].cure)
 def alpha_zero(case):
     """The update is multiplied by zero, and so is its gradient."""
     zero = [one.place for one in case.active if one.scale == 0]
     if zero:
-        return f"the scale before A·B is 0 in {some(zero)}, so the update and both gradients are 0"
+        return f"{_shared('alpha_zero', why='the scaling is 0')}: {some(zero)}"
 
 
 @fault(SYMPTOM, "Name in target_modules the layers that the forward pass calls; print(model) lists them.",
@@ -98,13 +98,7 @@ def adapter_not_called(case):
         return f"the forward pass never calls {some(lost)}, so the adapter there does nothing"
 
 
-CHECKPOINTED = (
-    "model.enable_input_require_grads(), or gradient_checkpointing_kwargs={'use_reentrant': False}: a checkpointed "
-    "block whose input needs no gradient gives none."
-)
-
-
-@fault(SYMPTOM, "Look for .detach(), .data, .item() or torch.no_grad() between the adapter and the loss.",
+@fault(SYMPTOM, WORDS["no_gradient_reaches_adapter"].cure,
        unless=("merged_while_training", "nothing_trainable", "both_factors_zero", "alpha_zero", "adapter_not_called",
                "wrong_adapter_active"))  # fmt: skip
 def no_gradient_reaches_adapter(case):
@@ -124,8 +118,7 @@ def no_gradient_reaches_adapter(case):
         return f"B is zero and frozen, so the update stays zero, in {some(frozen)}"
     if not silent:
         return None
-    checkpointed = any(getattr(m, "gradient_checkpointing", False) for m in case.model.modules())
-    said = "the loss requires no gradient at all" if case.trial.refused else f"{len(silent)} factors have no gradient"
+    whole = _shared("no_gradient_reaches_adapter", whose="the loss function")
+    said = whole if case.trial.refused else f"{len(silent)} factors have no gradient after a backward pass"
     stops = case.where_it_stops()
-    evidence = f"after a backward pass {said}: {some(silent)}" + (f". It stops inside {stops}" if stops else "")
-    return (evidence, CHECKPOINTED) if checkpointed else evidence
+    return f"{said}: {some(silent)}" + (f". It stops inside {stops}" if stops else "")

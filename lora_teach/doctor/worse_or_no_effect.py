@@ -3,6 +3,7 @@
 from collections import Counter
 
 from lora_teach.doctor.report import SYMPTOMS, fault, some
+from lora_teach.loop.words import WORDS
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ NOTHING_MOVES = ("merged_while_training", "nothing_trainable", "optimizer_misses
                  "alpha_zero", "adapter_not_called", "no_gradient_reaches_adapter", "wrong_adapter_active")  # fmt: skip
 
 
-@fault(WORSE, "for p in base.parameters(): p.requires_grad_(False), before the adapters are made.")
+@fault(WORSE, WORDS["base_not_frozen"].cure)
 def base_not_frozen(case):
     """Parameters of the base train along, and are not in the adapter's file."""
     if not case.adapters:
@@ -20,7 +21,7 @@ def base_not_frozen(case):
     kinds = {name: _kind(name, module) for name, (_, module) in case.others.items() if not case.is_head(module)}
     if kinds:
         counts = ", ".join(f"{count} of {kind}" for kind, count in Counter(kinds.values()).items())
-        return f"{len(kinds)} parameters of the base train ({counts}): {some(kinds)}"
+        return f"{WORDS['base_not_frozen'].what.format(count=len(kinds), first=next(iter(kinds)))} ({counts})"
 
 
 def _kind(name, module):

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from lora_teach.loop.words import said
+
 import torch
 
 
@@ -71,9 +73,5 @@ def _checked(loss, whose, to_learn):
     if loss.is_complex():
         raise TypeError(f"{whose} gives a complex number, which can't be made smaller. {cure}: use its .abs().")
     if to_learn and not loss.requires_grad:
-        raise ValueError(
-            f"{whose} gives a number that carries no gradient, so nothing could be learnt from it. Compute it from the "
-            "model's output by torch, without .detach(), .item(), .numpy(), argmax or torch.no_grad(). Under gradient "
-            "checkpointing with use_reentrant=True, use False, or let the inputs require gradients."
-        )
+        raise ValueError(said("no_gradient_reaches_adapter", whose=whose))
     return loss.reshape(())

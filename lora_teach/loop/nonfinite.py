@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lora_teach.loop.words import WORDS
+from lora_teach.loop.words import WORDS, said
 
 import torch
 
@@ -16,10 +16,7 @@ def causes(batch=None, loss_fn=None, parameters=()):
     if labels is not None and labels.numel() and not labels.is_floating_point():
         shifted = labels[..., 1:] if isinstance(batch, Mapping) and labels.dim() > 1 else labels
         if bool((labels == ignored).all()) or bool((shifted == ignored).all()):
-            return (
-                f"Every label of this batch is {ignored}, which means ignored, so the mean is over nothing. "
-                "Look at how the labels are made: a prompt that fills the whole length leaves no answer to learn from."
-            )
+            return said("labels_all_masked", ignored=ignored)
     for name, tensor in (*inputs.items(), ("the targets", labels)):
         if tensor is not None and not tensor.numel():
             return f"{name} of this batch are empty, so the mean is over nothing. Leave out batches without examples."

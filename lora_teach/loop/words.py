@@ -21,6 +21,27 @@ WORDS = {  # fault -> its words
         "the optimiser lacks {lacking} of {trainable} trainable parameters: it was probably built before the adapters",
         "Build it afterwards, from model.trainable_parameters().",
     ),
+    "both_factors_zero": Words(
+        "both factors are zero, so no factor gets a gradient and nothing would train",
+        "Draw them anew: layer.reset_parameters().",
+    ),
+    "alpha_zero": Words(
+        "{why}, so no factor gets a gradient and nothing would train", "Use an alpha such as the rank: set_alpha(rank)."
+    ),
+    "no_gradient_reaches_adapter": Words(
+        "{whose} gives a number that carries no gradient, so nothing could be learnt from it",
+        "Compute it from the model's output by torch, without .detach(), .item(), .numpy(), argmax or torch.no_grad(). "
+        "Under gradient checkpointing with use_reentrant=True, use False, or let the inputs require gradients.",
+    ),
+    "base_not_frozen": Words(
+        "{count} parameters of the base require gradients, such as {first!r}: they train, and no adapter file will "
+        "hold them",
+        "Freeze them (requires_grad_(False)), and name modules that should train in modules_to_save.",
+    ),
+    "labels_all_masked": Words(
+        "Every label of this batch is {ignored}, which means ignored, so the mean is over nothing",
+        "Look at how the labels are made: a prompt that fills the whole length leaves no answer to learn from.",
+    ),
     "non_finite": Words(
         "{what}",
         "Likely causes: a learning rate that is too high (try a tenth), an alpha that is too large, float16 without "

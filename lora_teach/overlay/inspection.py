@@ -4,6 +4,7 @@ import warnings
 
 from lora_teach.layer import LoRALayer
 from lora_teach.layers.build import fits, sizes
+from lora_teach.loop.words import said
 from lora_teach.overlay.names import REPLICATED, submodule
 from lora_teach.overlay.nested_modules import walk
 
@@ -39,12 +40,7 @@ def check_trains(model):
         raise RuntimeError("the model is inside disabled(), so its adapters are not in use. Leave that block first.")
     unfrozen = [name for name, parameter in model.base_model.named_parameters() if parameter.requires_grad]
     if unfrozen:
-        warnings.warn(
-            f"{len(unfrozen)} parameters of the base require gradients, such as {unfrozen[0]!r}: they train, and no "
-            "adapter file will hold them. Freeze them (requires_grad_(False)), and name modules that should train in "
-            "modules_to_save.",
-            stacklevel=4,
-        )
+        warnings.warn(said("base_not_frozen", count=len(unfrozen), first=unfrozen[0]), stacklevel=4)
     for adapter, weight in model.active_adapters.items():
         for path, layer in walk(model.adapters[adapter]):
             if isinstance(layer, LoRALayer) and any(parameter.requires_grad for parameter in layer.parameters()):
@@ -67,11 +63,8 @@ def _check_layer(path, layer, weight):
     if isinstance(scale, torch.Tensor) and (scale.any() or layer.lora_B.any()):
         scale = 1.0  # it learns
     if not scale or asleep:
-        what = "both factors are zero" if asleep else f"alpha={layer.alpha} makes the scaling 0"
-        raise ValueError(
-            f"{path}: {what}, so no factor gets a gradient and nothing would train. "
-            + ("Draw them anew: layer.reset_parameters()." if asleep else "Use an alpha such as the rank.")
-        )
+        why = f"alpha={layer.alpha} makes the scaling 0"
+        raise ValueError(f"{path}: {said('both_factors_zero') if asleep else said('alpha_zero', why=why)}")
 
 
 def _shapes(module):

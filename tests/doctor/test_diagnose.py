@@ -3,6 +3,8 @@
 import copy
 import pickle
 import random
+import re
+import warnings
 
 from lora_teach import LoRAModel, NonFiniteLoss, train
 from lora_teach.doctor import FAULTS, diagnose
@@ -107,19 +109,42 @@ def broken(one):
     one.batch[0][0, 0] = float("nan")
 
 
+def both_zero(one):
+    for layer in one.model.lora_layers.values():
+        nn.init.zeros_(layer.lora_A)
+
+
+def no_alpha(one):
+    one.model.set_alpha(0)
+
+
+def unfrozen(one):
+    one.model.base_model.head.bias.requires_grad_(True)
+    one.model.base_model.fc1.bias.requires_grad_(True)
+    one.rebuild()
+
+
+def all_masked(one):
+    one.batch = one.batch[0], torch.full_like(one.batch[1], -100)
+
+
 @pytest.mark.parametrize("fault, inject", [
     ("merged_while_training", merged), ("nothing_trainable", frozen), ("optimizer_misses_adapters", built_before),
-    ("non_finite", broken),
+    ("non_finite", broken), ("both_factors_zero", both_zero), ("alpha_zero", no_alpha), ("base_not_frozen", unfrozen),
+    ("labels_all_masked", all_masked),
 ])  # fmt: skip
 def test_train_says_it_in_the_doctors_words(fault, inject):
     one = setup("plain", "ours")
     inject(one)
     finding = found(one, fault)
-    with pytest.raises((RuntimeError, ValueError, NonFiniteLoss)) as raised:
+    with pytest.raises((RuntimeError, ValueError, NonFiniteLoss, UserWarning)) as raised, warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
         train(one.model, [one.batch], one.loss_fn, steps=2, optimizer=one.optimizer, progress=False)
-    told = finding.evidence.partition(". ")[2]  # what the batch itself tells is more than the usual advice
-    assert (told or finding.cure) in str(raised.value)
-    assert str(raised.value).startswith(finding.evidence[:20]) or "nan" in finding.evidence
+    told, words = str(raised.value), WORDS[fault]
+    longest = max(re.split(r"\{[^}]*\}", words.what), key=len)  # between the places for numbers
+    assert longest in told and longest in finding.evidence
+    assert fault == "non_finite" or words.cure in told
+    assert finding.cure == words.cure
 
 
 def test_every_fault_that_train_speaks_of_is_the_doctors_too():

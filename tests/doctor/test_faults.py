@@ -354,7 +354,7 @@ def half_head_by_hand(one):
 def everything_trains(one):
     base = next(p for n, p in one.model.named_parameters() if not p.requires_grad)
     base.requires_grad_(True)
-    return one.rebuild(), "1 parameters of the base"
+    return one.rebuild(), "1 parameters of the base require"
 
 
 @inject("base_not_frozen", ("llama", "ours"), ("bert", "peft"), ("names", "hand"))
