@@ -4,7 +4,7 @@ import inspect
 import math
 
 from lora_teach import History, LoRAModel, NonFiniteLoss, Step, train, training_steps
-from tests.toy import TinyGPT, awake, bits, fixed, mlp, pairs, picture, same_bits, tokens
+from tests.toy import BadGradient, TinyGPT, awake, bits, fixed, mlp, pairs, picture, same_bits, tokens
 
 import pytest
 import torch
@@ -212,18 +212,6 @@ def test_train_gives_the_history_along_with_the_error(model):
         train(model, pairs(), spoilt(4), steps=9, progress=False)
     assert len(caught.value.history) == 3
     assert all(map(math.isfinite, caught.value.history.loss))
-
-
-class BadGradient(torch.autograd.Function):
-    """A finite value with a gradient that is not."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad * math.nan
 
 
 @pytest.mark.parametrize("at", [1, 3, 5])

@@ -1,5 +1,7 @@
 """Small models, and looking at a model before and after."""
 
+import math
+
 from lora_teach import LoRALayer, LoRAModel
 
 import torch
@@ -126,3 +128,15 @@ def same_picture(left, right):
     for part in left.keys() | right.keys():
         assert part == "bits" or left[part] == right[part], f"{part} changed"
     return True
+
+
+class BadGradient(torch.autograd.Function):
+    """A finite value with a gradient that is not."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * math.nan

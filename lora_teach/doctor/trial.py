@@ -1,15 +1,12 @@
 """A trial step: one forward, one backward and one update on copies, after which every bit is as it was."""
 
-import random
-import sys
 import warnings
-from contextlib import contextmanager
 from copy import deepcopy
 
+from lora_teach.doctor.untouched import evaluate, in_place_of, same_bits, untouched
 from lora_teach.loop.batches import loss_of, to_device
 
 import torch
-from torch import nn
 
 
 class Trial:
@@ -34,7 +31,7 @@ class Trial:
         self.gradients, self.called, self.moved, self.noisy = {}, set(), [], []
         device = next((p.device for p in trainable.values()), next(model.parameters()).device)
         batch = _copy(to_device(batch, device))
-        with _untouched(model, trainable.values()), warnings.catch_warnings(), torch.enable_grad():
+        with untouched(model, trainable.values()), warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")
             if not model.training:
                 model.train()  # as a training loop does
@@ -42,11 +39,11 @@ class Trial:
             found = _generator(device)
             loss, output = self._forward(model, batch, loss_fn, watched)
             same_in_evaluation = torch.equal(found, _generator(device))
-            self.moved = [name for name, (buffer, was) in buffers.items() if not _same(buffer, was)]
+            self.moved = [name for name, (buffer, was) in buffers.items() if not same_bits(buffer, was)]
             self.loss = loss.item()
             if trainable:
                 self._backward(loss, output, batch, trainable)
-            _evaluate(model)
+            evaluate(model)
             if same_in_evaluation and not self.moved:  # no dropout and no BatchNorm: the loss is the same
                 self.before = self.loss
             else:
@@ -121,7 +118,7 @@ class Trial:
             twin.step()
         except Exception:  # an optimiser that wants more than gradients, such as LBFGS's closure
             return
-        with _in_place_of(trainable.values(), copies), torch.no_grad():
+        with in_place_of(trainable.values(), copies), torch.no_grad():
             self.after = loss_of(model, batch, loss_fn, to_learn=False).item()
 
 
@@ -129,19 +126,19 @@ def loss_without(model, batch, loss_fn, factors):
     """Return the batch's loss in evaluation mode with the second factor of each of ``factors`` at zero."""
     zeros = {id(one.B): torch.zeros_like(one.B) for one in factors}
     batch = _copy(to_device(batch, next(model.parameters()).device))
-    with _untouched(model, ()), warnings.catch_warnings(), torch.no_grad():
+    with untouched(model, ()), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        _evaluate(model)
-        with _in_place_of([one.B for one in factors], zeros):
+        evaluate(model)
+        with in_place_of([one.B for one in factors], zeros):
             return loss_of(model, batch, loss_fn, to_learn=False).item()
 
 
 def first_outputs_differ(model, batch, *inputs):
     """Tell whether the output at the first position differs between batches with other ``inputs``."""
     outputs = []
-    with _untouched(model, ()), warnings.catch_warnings(), torch.no_grad():
+    with untouched(model, ()), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        _evaluate(model)
+        evaluate(model)
         for tokens in inputs:
             given = _copy(to_device(batch, tokens.device))
             if isinstance(given, dict):
@@ -162,7 +159,7 @@ def where_it_stops(model, batch, loss_fn):
             stops.append(name)
 
     batch = _copy(to_device(batch, next(model.parameters()).device))
-    with _untouched(model, ()), warnings.catch_warnings(), torch.enable_grad():
+    with untouched(model, ()), warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
         model.train()
         hooks = [
@@ -185,69 +182,6 @@ def _tensors(value):
         yield from (t for inner in value.values() for t in _tensors(inner))
     elif isinstance(value, tuple | list):
         yield from (t for inner in value for t in _tensors(inner))
-
-
-@contextmanager
-def _untouched(model, trainable):
-    """Afterwards modes, gradients, buffers, random numbers and all that a forward pass may write are as before."""
-    modules = list(model.modules())
-    modes = [(module, module.training) for module in modules]
-    gradients = [(p, p.grad) for p in model.parameters()]
-    buffers = [(m, dict(m._buffers), {k: b.clone() for k, b in m._buffers.items() if b is not None}) for m in modules]
-    # Of the base's parameters only those are copied that a forward pass may write: a copy of all would double it.
-    written = [m.weight for m in modules if isinstance(m, nn.Embedding) and m.max_norm is not None]
-    written += [m.weight for m in modules if isinstance(vars(m).get("merged"), bool) and hasattr(m, "weight")]
-    parameters = [(p, p.data, p.detach().clone()) for p in {id(p): p for p in [*trainable, *written]}.values()]
-    merged = [(m, m.merged) for m in modules if isinstance(vars(m).get("merged"), bool)]
-    numpy = sys.modules.get("numpy")
-    randomness = torch.get_rng_state(), random.getstate(), numpy and numpy.random.get_state()
-    on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
-    for p, _ in gradients:
-        p.grad = None
-    try:
-        yield
-    finally:
-        for p, gradient in gradients:
-            p.grad = gradient
-        with torch.no_grad():
-            for p, data, value in parameters:
-                p.data = data
-                if not _same(data, value):
-                    data.copy_(value)
-            for module, held, values in buffers:
-                module._buffers.clear()
-                module._buffers.update(held)
-                for key, value in values.items():
-                    if not _same(held[key], value):
-                        held[key].copy_(value)
-        for module, flag in merged:
-            module.merged = flag
-        for module, mode in modes:
-            module.training = mode
-        torch.set_rng_state(randomness[0])
-        random.setstate(randomness[1])
-        if numpy:
-            numpy.random.set_state(randomness[2])
-        if on_gpu is not None:
-            torch.cuda.set_rng_state_all(on_gpu)
-
-
-@contextmanager
-def _in_place_of(parameters, values):
-    """Within the block each parameter has the data of its value, ``{id: tensor}``; its own data is not written."""
-    own = [(p, p.data) for p in parameters]
-    try:
-        for p, _ in own:
-            p.data = values[id(p)].data
-        yield
-    finally:
-        for p, data in own:
-            p.data = data
-
-
-def _evaluate(model):
-    for module in model.modules():
-        module.training = False  # not eval(): some modules by hand merge their weights in it
 
 
 def _logits(output):
@@ -277,10 +211,3 @@ def _copy(batch):
 
 def _generator(device):
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def _same(left, right):
-    """Tell whether two tensors have the same bits."""
-    if left.shape != right.shape or left.dtype != right.dtype:
-        return False
-    return torch.equal(*(tensor.detach().reshape(-1).view(torch.uint8) for tensor in (left, right)))

@@ -31,21 +31,21 @@ def table(settings, model, trained, optimizer, batches):
         rows["optimizer"] = type(optimizer).__name__
         for number, group in enumerate(optimizer.param_groups):
             rows |= {f"{key} of the optimiser's group {number}": _plain(group[key]) for key in group if key not in SAME}
-    asleep = []
+    unused = []
     for overlay in overlays(model):
         for adapter in overlay.adapters:
             if adapter not in overlay.active_adapters:
-                asleep += [overlay.adapters[adapter], overlay.saved_modules[adapter]]
+                unused += [overlay.adapters[adapter], overlay.saved_modules[adapter]]
         for adapter, weight in overlay.active_adapters.items():
             rows[f"the weight of adapter {adapter}"] = weight
             for path, layer in walk(overlay.adapters[adapter]):
                 rows |= _of_layer(path, layer)
     rows |= {f"parameter {name}": f"{list(value.shape)}, {value.dtype}" for name, value in trained.items()}
-    not_base = {id(tensor) for module in asleep for tensor in (*module.parameters(), *module.buffers())}
+    not_base = {id(tensor) for module in unused for tensor in (*module.parameters(), *module.buffers())}
     not_base |= {id(tensor) for tensor in trained.values()}
     state = model.state_dict(keep_vars=True)
     tensors = {name: value for name, value in state.items() if hasattr(value, "shape") and id(value) not in not_base}
-    rows["modules"] = str(Digest().add(_modules(model, asleep)))
+    rows["modules"] = str(Digest().add(_modules(model, unused)))
     rows["base"] = of_tensors(tensors)
     rows["data"] = str(Digest().add(batches))
     return rows
@@ -60,9 +60,9 @@ def _of_layer(path, layer):
     return rows
 
 
-def _modules(model, asleep):
+def _modules(model, unused):
     """List each module's name, kind and settings, such as a dropout's probability."""
-    inactive = {id(inner) for module in asleep for inner in module.modules()}
+    inactive = {id(inner) for module in unused for inner in module.modules()}
     return [
         (name, type(module).__qualname__, re.sub(r"0x[0-9a-f]+", "", module.extra_repr()))
         for name, module in model.named_modules()

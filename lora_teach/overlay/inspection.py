@@ -59,12 +59,12 @@ def _check_layer(path, layer, weight):
         return
     if weight == 0:
         raise ValueError(f"{path}: its adapter has the weight 0 in the mixture, so it gets no gradient. Leave it out.")
-    asleep, scale = not layer.lora_A.any() and not layer.lora_B.any(), layer.scaling
+    zeros, scale = not layer.lora_A.any() and not layer.lora_B.any(), layer.scaling
     if isinstance(scale, torch.Tensor) and (scale.any() or layer.lora_B.any()):
         scale = 1.0  # it learns
-    if not scale or asleep:
+    if not scale or zeros:
         why = f"alpha={layer.alpha} makes the scaling 0"
-        raise ValueError(f"{path}: {said('both_factors_zero') if asleep else said('alpha_zero', why=why)}")
+        raise ValueError(f"{path}: {said('both_factors_zero') if zeros else said('alpha_zero', why=why)}")
 
 
 def _shapes(module):

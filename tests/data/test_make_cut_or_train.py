@@ -1,15 +1,14 @@
 """The three ways to a change of rank r: what each has cut, and the lines over the ranks."""
 
-from data.make_cut_or_train import cut_lines, cut_or_train, cut_weights, train_matrices_only
+from data.make_cut_or_train import cut_lines, cut_or_train, cut_weights
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.truncate_update import block_matrices
-from lora_teach.measure.tuning import trainable_copy, tune
+from lora_teach.measure.tuning import trainable_copy
+from tests.finished_updates import QUICK, rank, tuned_matrices
 
 import pytest
 import torch
-
-QUICK = {"steps": 8, "check_every": 4, "batch_size": 16}
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +18,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def tuned(base):
-    model = train_matrices_only(trainable_copy(base))
-    tune(model, "Zulu", lr=1e-3, **QUICK)
-    return model
-
-
-def rank(matrix):
-    return int(torch.linalg.matrix_rank(matrix.double(), rtol=1e-4))
+    return tuned_matrices(base)
 
 
 def test_only_the_matrices_that_lora_adapts_train(base, tuned):

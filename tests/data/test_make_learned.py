@@ -8,8 +8,8 @@ from lora_teach.datasets import names
 from lora_teach.datasets.shipped import DATA
 from lora_teach.measure import amplification, intruder_dimensions, subspace_similarity
 from lora_teach.measure.learned import matrices, overlaps
-from lora_teach.measure.truncate_update import block_matrices
 from lora_teach.peft_format.xray import xray
+from tests.finished_updates import moved_at_random
 
 import pytest
 import torch
@@ -29,13 +29,7 @@ def zulu():
 
 @pytest.fixture(scope="module")
 def moved(base):
-    """A NameGPT all of whose matrices moved a little at random."""
-    model = copy.deepcopy(base)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in block_matrices(model).values():
-            weight += 0.02 * torch.randn(weight.shape, generator=generator)
-    return model
+    return moved_at_random(base)
 
 
 def test_spectra_and_effective_ranks_are_those_of_the_x_ray(base, zulu):

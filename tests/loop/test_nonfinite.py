@@ -6,7 +6,7 @@ import sys
 import textwrap
 
 from lora_teach import LoRAModel, NonFiniteLoss, train, training_steps
-from tests.toy import TinyGPT, bits, mlp, numbers, same_bits, tokens
+from tests.toy import BadGradient, TinyGPT, bits, mlp, numbers, same_bits, tokens
 
 import pytest
 import torch
@@ -119,16 +119,6 @@ def test_data_and_adapters_made_under_inference_mode():
 class Momentum(torch.optim.SGD):
     def __init__(self, parameters):
         super().__init__(parameters, lr=0.1, momentum=0.9)
-
-
-class BadGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad * torch.nan
 
 
 @pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.Adagrad, torch.optim.RMSprop, Momentum])

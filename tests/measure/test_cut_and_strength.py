@@ -1,16 +1,14 @@
 """Cutting a finished update to rank r, and turning it down."""
 
-from data.make_cut_or_train import train_matrices_only
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure.strength import scaled_update, strength_path
 from lora_teach.measure.truncate_update import block_matrices, truncate_update
 from lora_teach.measure.tuning import trainable_copy, tune
+from tests.finished_updates import QUICK, rank, tuned_matrices
 
 import pytest
 import torch
-
-QUICK = {"steps": 8, "check_every": 4, "batch_size": 16}
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +18,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def tuned(base):
-    model = train_matrices_only(trainable_copy(base))
-    tune(model, "Zulu", lr=1e-3, **QUICK)
-    return model
-
-
-def rank(matrix):
-    return int(torch.linalg.matrix_rank(matrix.double(), rtol=1e-4))
+    return tuned_matrices(base)
 
 
 def test_a_cut_update_has_the_rank_and_the_whole_one_is_the_tuned_model(base, tuned):

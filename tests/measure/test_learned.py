@@ -7,6 +7,7 @@ from lora_teach.datasets import names
 from lora_teach.measure import intruder_dimensions, shrink_intruders
 from lora_teach.measure.learned import Shrinker, matrices, updates
 from lora_teach.measure.truncate_update import block_matrices
+from tests.finished_updates import moved_at_random
 
 import pytest
 import torch
@@ -26,13 +27,7 @@ def zulu():
 
 @pytest.fixture(scope="module")
 def moved(base):
-    """A NameGPT all of whose matrices moved a little at random."""
-    model = copy.deepcopy(base)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in block_matrices(model).values():
-            weight += 0.02 * torch.randn(weight.shape, generator=generator)
-    return model
+    return moved_at_random(base)
 
 
 def test_the_matrices_of_an_overlay_are_those_that_merging_makes_and_it_is_left_as_it_was(base, zulu):
