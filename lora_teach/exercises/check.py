@@ -4,6 +4,7 @@ A check takes the learner's object, tries it, and prints one of three answers: `
 case, what came out, what was expected, and which usual mistake gives that) or ``PASS``. It never raises, so that a
 notebook with unsolved exercises runs to its end. The failing case's inputs are kept in the check's ``last_input``.
 
+    >>> from lora_teach.exercises.todo import TODO
     >>> @check
     ... def check_count_layer(count_layer):
     ...     for sizes in cases([(64, 32, 4), (10, 3, 1)]):
