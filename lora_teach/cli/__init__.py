@@ -1,7 +1,7 @@
 """The command line: ``python -m lora_teach open | train | generate | xray | doctor``.
 
 Progress goes to stderr, results to stdout or into the file that is named. The exit status is 0 when it was done, and 2
-for bad input, with one line that says what and where; 1 when a training blew up.
+for bad input, with one line that says what and where; 1 when a training blew up, and 130 when it was interrupted.
 """
 
 import json
