@@ -104,7 +104,9 @@ def a_scale_off(case):
         return f"A is not of the usual size in {some(found)}"
 
 
-@fault(SYMPTOM, "Build the optimiser with a tenth of it, such as lr=1e-3.", unless=("non_finite", "labels_all_masked"))
+@fault(
+    SYMPTOM, "Build the optimiser with a tenth of it, or a tenth of that.", unless=("non_finite", "labels_all_masked")
+)
 def learning_rate_too_high(case):
     """One step makes the same batch worse, or the run's losses climb."""
     trial = case.trial

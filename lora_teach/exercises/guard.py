@@ -59,8 +59,8 @@ def put_back(generators=False):
             for name, value in inside.items():
                 hooks[name].clear()
                 hooks[name].update(value)
-            if torch.get_default_device() != device:
-                torch.set_default_device(device)
+            if torch.get_default_device() != device:  # None, since a CPU that is set goes between torch and each call
+                torch.set_default_device(None if device.type == "cpu" else device)
 
 
 def time_limit(seconds):

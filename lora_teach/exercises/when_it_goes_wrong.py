@@ -25,7 +25,7 @@ def _check_answers(number, answers):
         expect(letter in answers, f"answers has nothing for run {letter}.")
         answer, right = answers[letter], MISTAKES[drawn[letter]][1]
         known = [*FAULTS, HEALTHY]
-        expect(answer in known, f"{answer!r} is no name of the doctor's. Use one of sorted(FAULTS), or 'healthy'.")
+        expect(answer in known, f"{answer!r} is no name of the doctor's. Use one of the names above, or 'healthy'.")
         expect(answer == right, f"run {letter}: {answer!r} is not it. {_hint(answer, right)}")
     return f"two faults and a healthy run: {', '.join(f'{letter} {answers[letter]}' for letter in 'ABC')}."
 

@@ -27,7 +27,7 @@ import time
 import traceback
 
 from lora_teach.live.controls import control, positions
-from lora_teach.live.picture import LOCK, LivePicture
+from lora_teach.live.image_widget import LOCK, LivePicture
 from lora_teach.plots import COLOURS, Picture, Still, show
 
 import ipywidgets

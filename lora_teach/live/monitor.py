@@ -2,7 +2,7 @@
 
 import time
 
-from lora_teach.live.picture import LivePicture
+from lora_teach.live.image_widget import LivePicture
 from lora_teach.plots.picture import show
 
 import ipywidgets

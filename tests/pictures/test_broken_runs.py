@@ -47,7 +47,10 @@ def test_a_run_is_the_same_each_time_and_training_one_leaves_others():
 
 def test_the_view_says_where_it_starts_and_ends(losses):
     view = BrokenRuns(3)
-    assert view.move("lr 1").startswith("Mistake: lr 1. The loss goes from 2.50 to 2.3")
+    assert view.move("lr 1").startswith("Mistake: lr 1. The last 10 batches cost 2.3")
+    assert "the highest loss was " in view.move("lr 1") and "highest" not in view.move("none")
+    still = view.move("A and B zero")
+    assert "cost 3.18 nats on average, the base 3.18" in still
     assert "Your guess: 3.00 nats" in view.move("lr 0.00002")
     assert "Your guess" not in view.move("none")
     assert "weight decay 10" in view.static_figure().sentence

@@ -47,7 +47,8 @@ class BrokenRuns(View):
         """Show the run with this mistake."""
         losses = self.losses(mistake)
         self.curve.set_data(*_points(losses))
-        return f"{_said(mistake, losses)}{self.your_guess(unit=' nats', shown=mistake == 'lr 0.00002')}"
+        base = _end(self.losses("alpha 0"))
+        return _said(mistake, losses, base) + self.your_guess(unit=" nats", shown=mistake == "lr 0.00002")
 
     def static_figure(self):
         """All mistakes as small multiples."""
@@ -98,9 +99,10 @@ def _end(losses):
     return sum(last) / len(last)
 
 
-def _said(mistake, losses):
+def _said(mistake, losses, base):
     told = "No mistake" if mistake == "none" else f"Mistake: {mistake}"
-    return f"{told}. The loss goes from {losses[0]:.2f} to {_end(losses):.2f} nats in {len(losses)} steps."
+    peak = f"; the highest loss was {max(losses):,.0f}" if max(losses) > TOP else ""
+    return f"{told}. The last {WINDOW} batches cost {_end(losses):.2f} nats on average, the base {base:.2f}{peak}."
 
 
 @styled
@@ -118,5 +120,5 @@ def draw_lengths(written, guess=None):
     grid[0].set_ylabel("share of the names")
     diamond(grid[0], guess, 0.02)
     if guess is not None:
-        legend(grid[0], loc="upper right")
+        legend(grid[0], loc="upper left")
     return made

@@ -13,8 +13,8 @@ from functools import cache
 
 from lora_teach.live.controls import control, set_value
 from lora_teach.live.explore import Explorer, View, paragraph, trouble
+from lora_teach.live.image_widget import LOCK
 from lora_teach.live.kernel import sliders_answered
-from lora_teach.live.picture import LOCK
 from lora_teach.live.watch import PAUSE, TURNS
 from lora_teach.measure import numerical_rank, spectrum
 from lora_teach.measure.judging import Jury
