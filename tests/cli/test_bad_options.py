@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from lora_teach import cli
+from lora_teach.cli import common
 from tests.tiny_language_model import save_base
 
 import pytest
@@ -132,7 +133,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_is_there_for
         def fails(*_, error=error):
             raise error
 
-        monkeypatch.setattr(cli, "load_base", fails)
+        monkeypatch.setattr(common, "load_base", fails)
         command = ["generate", *NAMES, "a"]
         status, _, lines = status_and_lines(command, capsys)
         assert status == 2 and len(lines) == 1 and "--base" in lines[0] and type(error).__name__ in lines[0]
@@ -180,7 +181,7 @@ def test_results_go_into_any_encoding(encoding, place):
         "    def asked(self, prompt): return prompt\n"
         "    def prompt_of(self, example): return example\n"
         "    def answer(self, model, examples, most): return ['‖ΔW ü 𝔘']\n"
-        "cli.load_base = lambda *_: Base()\n"
+        "cli.common.load_base = lambda *_: Base()\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
 
