@@ -9,6 +9,8 @@ from lora_teach.loop.history import History, NonFiniteLoss, Step
 from lora_teach.loop.optimizer import check_gradients_are_on, check_settings, named_trainable, optimizer_for, set_lrs
 from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.rollback import Rollback, left_as_found
+from lora_teach.loop.weights import weights_of
+from lora_teach.utils.validation import check_count
 
 from torch import nn
 from tqdm.auto import tqdm
@@ -26,6 +28,7 @@ def training_steps(
     betas=(0.9, 0.999),
     schedule=None,
     max_grad_norm=None,
+    accumulate=1,
     seed=0,
     checkpoint=None,
     checkpoint_every=50,
@@ -50,6 +53,8 @@ def training_steps(
         betas: AdamW's.
         schedule: ``schedule(fraction of the run done) -> factor of lr``; None keeps lr constant.
         max_grad_norm: Clip the gradients' total norm to this, a number above 0.
+        accumulate: Batches that make up one update: it learns what one batch of all their rows would teach, in the
+            memory of one of them. A loss must then be the mean over its targets.
         seed: Seeds shuffling and dropout; your own random numbers are not touched.
         checkpoint: Folder in which the run is kept. An existing run is resumed: its steps are yielded at once, and
             it ends bit-identical to one that was never killed. A run of other data, another base, adapter or optimiser,
@@ -67,6 +72,7 @@ def training_steps(
         UserWarning: Parameters that got no gradient at the first step, or had not moved at the last, by name.
     """
     check_settings(lr, steps, max_grad_norm, optimizer)
+    check_count("accumulate", accumulate)
     named, buffers, given = named_trainable(model), Buffers(model), optimizer
     optimizer = optimizer_for(named, given, lr, betas, weight_decay)
     lrs = [group["lr"] for group in optimizer.param_groups]
@@ -74,11 +80,12 @@ def training_steps(
     of_batches, of_model = (IsolatedRandomness(seed, device) for _ in range(2))  # apart, so that a run can be resumed
     settings = {"lr": lr, "steps": steps, "seed": seed, "betas": list(betas), "weight_decay": weight_decay}
     settings |= {"max_grad_norm": max_grad_norm, "schedule": schedule, "loss_fn": loss_fn}
+    settings |= {"accumulate": accumulate} if accumulate > 1 else {}
     run = keep(checkpoint, checkpoint_every, settings, model, named, buffers, optimizer, given, batches, of_model)
     done = run.read()
     with left_as_found(model, optimizer, lrs if schedule else None):
         with of_batches:
-            for _ in done:
+            for _ in range(len(done) * accumulate):
                 run.saw(next(stream))  # the batches that the resumed run has seen
         run.put()
         for step in done:
@@ -90,25 +97,27 @@ def training_steps(
             if schedule:
                 set_lrs(optimizer, lrs, schedule((index - 1) / steps))
             with of_batches:
-                batch = to_device(run.saw(next(stream)), device)
+                parts = [to_device(run.saw(next(stream)), device) for _ in range(accumulate)]
             with of_model, buffers:
-                loss = _update(model, batch, loss_fn, optimizer, max_grad_norm, rollback, index)
+                loss = _update(model, parts, loss_fn, optimizer, max_grad_norm, rollback, index)
             step = Step(index, loss, optimizer.param_groups[0]["lr"], time.perf_counter() - started)
             run.add(tuple(vars(step).values()), last=index == steps)
             yield step
 
 
-def _update(model, batch, loss_fn, optimizer, max_grad_norm, rollback, index):
-    """Make update number ``index`` and return the batch's loss before it."""
+def _update(model, parts, loss_fn, optimizer, max_grad_norm, rollback, index):
+    """Make update number ``index`` on the batches ``parts``, as if they were one; return their loss before it."""
     check_gradients_are_on()
     if not model.training:
         model.train()
     optimizer.zero_grad(set_to_none=True)
-    loss = loss_of(model, batch, loss_fn)  # the forward pass
-    value = loss.item()
-    rollback.check_loss(value, index, batch, loss_fn)
+    value = 0.0
+    for batch, weight in zip(parts, weights_of(parts, loss_fn, model), strict=True):
+        loss = loss_of(model, batch, loss_fn)  # the forward pass
+        value += loss.item() * weight if weight else 0.0  # a mean over no target is nan, and no part of the whole
+        rollback.check_loss(value, index, batch, loss_fn)
+        (loss * weight).backward()
     with rollback:
-        loss.backward()
         rollback.check_gradients(value, index)
         if max_grad_norm is not None:
             nn.utils.clip_grad_norm_(rollback.parameters, max_grad_norm)
