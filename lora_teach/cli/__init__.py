@@ -1,4 +1,4 @@
-"""The command line: ``python -m lora_teach open | train | generate | xray | doctor``.
+"""The command line: ``python -m lora_teach open | train | eval | generate | xray | doctor | export``.
 
 Progress goes to stderr, results to stdout or into the file that is named. The exit status is 0 when it was done, and 2
 for bad input, with one line that says what and where; 1 when a training blew up, and 130 when it was interrupted.
@@ -10,10 +10,11 @@ import sys
 import traceback
 from pathlib import Path
 
-from lora_teach.cli.answers import generate
-from lora_teach.cli.common import BadInput, about, in_words, load, print_result, say
+from lora_teach.cli.answers import evaluate, generate
+from lora_teach.cli.common import BadInput, about, files_of, in_words, load, print_result, say
 from lora_teach.cli.options import parse
 from lora_teach.cli.training import train
+from lora_teach.utils.outputs import check_new_file
 
 FIRST = Path(__file__).resolve().parents[2] / "notebooks" / "00_start_here.ipynb"
 
@@ -21,7 +22,10 @@ FIRST = Path(__file__).resolve().parents[2] / "notebooks" / "00_start_here.ipynb
 def main(arguments=None):
     """Run one command and return its exit status."""
     options = parse(arguments)
-    commands = {"open": open_course, "train": train, "generate": generate, "xray": show_xray, "doctor": show_doctor}
+    commands = {
+        "open": open_course, "train": train, "eval": evaluate, "generate": generate, "xray": show_xray,
+        "doctor": show_doctor, "export": export,
+    }  # fmt: skip
     try:
         status = commands[options.command](options)
         sys.stdout.flush()
@@ -72,3 +76,19 @@ def show_doctor(options):
     model, loss_fn = (None, None) if base is None else (base.model, base.loss_fn)
     with about("FOLDER", options.folder):
         print_result(str(diagnose_folder(options.folder, model, batch, loss_fn)))
+
+
+def export(options):
+    """Write an adapter as a GGUF file."""
+    from lora_teach import LoRAModel
+    from lora_teach.peft_format.gguf import save_gguf
+
+    with about("--gguf", options.gguf):
+        file = check_new_file(options.gguf, options.overwrite, [*files_of(options.adapter), *files_of(options.base)])
+    base = load(options.base)
+    with about("--adapter", options.adapter):
+        model = LoRAModel.from_pretrained(base.model, options.adapter)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_gguf(model, file)
+    say("It goes with a GGUF file of the same base: llama-cli -m BASE.gguf --lora " + str(options.gguf))
+    print(options.gguf)

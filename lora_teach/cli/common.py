@@ -2,6 +2,8 @@
 
 import sys
 from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
 
 from lora_teach.bases.registry import load_base
 
@@ -33,6 +35,16 @@ def in_words(error):
     words = " ".join(str(error).split())
     known = isinstance(error, BadInput | OSError | ValueError | TypeError | ArithmeticError)
     return words if words and known else f"{type(error).__name__}: {words} (--debug shows where)"
+
+
+def files_of(folder):
+    """List the files of a folder that is given as an option, if it is one."""
+    return list(Path(folder).iterdir()) if folder is not None and Path(folder).is_dir() else []
+
+
+def digest(file):
+    """Return the SHA-256 of a file's contents."""
+    return sha256(Path(file).read_bytes()).hexdigest()
 
 
 def print_result(text, plain=None):

@@ -16,7 +16,8 @@ def share_interval(right: int, count: int) -> tuple[float, float]:
         raise ValueError(f"right={right} of count={count} is no share. Use 0 <= right <= count, and at least one.")
     share, z2 = right / count, Z * Z / count
     middle, half = share + z2 / 2, Z * math.sqrt(share * (1 - share) / count + z2 / (4 * count))
-    return max(0.0, (middle - half) / (1 + z2)), min(1.0, (middle + half) / (1 + z2))
+    low, high = (middle - half) / (1 + z2), (middle + half) / (1 + z2)
+    return low if right else 0.0, high if right < count else 1.0  # exactly, whatever rounding does
 
 
 def mean_interval(values: Sequence[float], weights: Sequence[float] | None = None) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ import pytest
 def test_a_share_has_wilsons_interval(right, count):
     stats = pytest.importorskip("scipy.stats")
     theirs = stats.binomtest(right, count).proportion_ci(method="wilson")
+    assert share_interval(right, count)[0] >= 0 and share_interval(right, count)[1] <= 1
     assert share_interval(right, count) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
 
 
