@@ -32,7 +32,8 @@ def write_base(model, file, architecture, tokens=WORDS):
         "block_count": config.num_hidden_layers, "feed_forward_length": config.intermediate_size,
         "head_count": config.num_attention_heads, "head_count_kv": config.num_key_value_heads, "key_length": head,
         "value_length": head, "rope_dimension_count": head, "layer_norm_rms_eps": config.rms_norm_eps,
-        "rope_freq_base": config.rope_parameters["rope_theta"], "vocab_size": config.vocab_size,
+        "rope_freq_base": getattr(config, "rope_theta", None) or config.rope_parameters["rope_theta"],
+        "vocab_size": config.vocab_size,
         "tokenizer_model": "gpt2", "tokenizer_pre": "default", "token_list": tokens, "token_merges": ["a b"],
         "eos_token_id": config.eos_token_id,
     }.items():  # fmt: skip
