@@ -135,7 +135,9 @@ def read(folder, adapter_name="default"):
 
 
 def only_what_is_here(config, tensors, base):
-    """Return ``config`` without what names nothing here: patterns, and modules_to_save that the file has not either.
+    """Return ``config`` without what names nothing here, as PEFT reads it: patterns, exclusions, modules_to_save.
+
+    A pattern stays if it names a layer of the file, and one of modules_to_save if the file holds tensors of it.
 
     PEFT writes "classifier" and "score" for every sequence classifier, whichever of the two the model has. A regular
     expression that would take for ever on the names of this base is a ValueError.
@@ -147,11 +149,16 @@ def only_what_is_here(config, tensors, base):
         for one in config.modules_to_save
         if any(matches(name, [one]) for name in names) or any(f".{one}." in key for key in tensors)
     ]
-    patterns = {}
+    patterns, layers = {}, layers_of(tensors)
     for option in ("rank_pattern", "alpha_pattern"):
         pattern = getattr(config, option)
-        patterns[option] = {key: value for key, value in pattern.items() if any(is_end(key, name) for name in names)}
-    return replace(config, modules_to_save=kept, **patterns)
+        patterns[option] = {key: value for key, value in pattern.items() if any(is_end(key, name) for name in layers)}
+    excluded = config.exclude_modules
+    if isinstance(excluded, str):
+        excluded = excluded if any(name and matches(name, excluded) for name in names) else ()
+    else:
+        excluded = [one for one in excluded if any(matches(name, [one]) for name in names)]
+    return replace(config, modules_to_save=kept, exclude_modules=excluded, **patterns)
 
 
 def fill(model, adapter_name, tensors, scales):
