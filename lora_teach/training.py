@@ -1,12 +1,21 @@
 """The training loop: `training_steps` yields one step at a time, `train` runs them all behind a progress bar."""
 
 import time
+from functools import partial
 
 from lora_teach.loop.batches import endless, loss_of, to_device
 from lora_teach.loop.buffers import Buffers
+from lora_teach.loop.captured import Captured, can_capture
 from lora_teach.loop.checkpoints import keep
 from lora_teach.loop.history import History, NonFiniteLoss, Step
-from lora_teach.loop.optimizer import check_gradients_are_on, check_settings, named_trainable, optimizer_for, set_lrs
+from lora_teach.loop.optimizer import (
+    check_gradients_are_on,
+    check_settings,
+    named_trainable,
+    optimizer_for,
+    rates,
+    set_lrs,
+)
 from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.rollback import Rollback, left_as_found
 from lora_teach.loop.validation import Validation
@@ -30,6 +39,7 @@ def training_steps(
     schedule=None,
     max_grad_norm=None,
     accumulate=1,
+    capture=False,
     seed=0,
     checkpoint=None,
     checkpoint_every=50,
@@ -58,6 +68,9 @@ def training_steps(
         max_grad_norm: Clip the gradients' total norm to this, a number above 0.
         accumulate: Batches that make up one update: it learns what one batch of all their rows would teach, in the
             memory of one of them. A loss must then be the mean over its targets.
+        capture: On a GPU, record the step once for each shape of batch, as a CUDA graph, and replay it: the same
+            numbers in less time, where batches come in a few shapes. What ``loss_fn``, hooks and a forward of your own
+            do in Python happens while it is recorded only. Where it can't be, a warning says why.
         seed: Seeds shuffling and dropout; your own random numbers are not touched.
         checkpoint: Folder in which the run is kept. An existing run is resumed: its steps are yielded at once, and
             it ends bit-identical to one that was never killed. A run of other data, another base, adapter or optimiser,
@@ -81,13 +94,15 @@ def training_steps(
     check_settings(lr, steps, max_grad_norm, optimizer)
     check_count("accumulate", accumulate)
     named, buffers, given = named_trainable(model), Buffers(model), optimizer
-    optimizer = optimizer_for(named, given, lr, betas, weight_decay)
-    lrs = [group["lr"] for group in optimizer.param_groups]
     device, stream = next(iter(named.values())).device, endless(batches)
+    capture = capture and can_capture(device, given, accumulate)
+    optimizer = optimizer_for(named, given, lr, betas, weight_decay, capture)
+    lrs = [float(lr)] if capture else rates(optimizer)
     of_batches, of_model = (IsolatedRandomness(seed, device) for _ in range(2))  # apart, so that a run can be resumed
     settings = {"lr": lr, "steps": steps, "seed": seed, "betas": list(betas), "weight_decay": weight_decay}
     settings |= {"max_grad_norm": max_grad_norm, "schedule": schedule, "loss_fn": loss_fn}
     settings |= {"accumulate": accumulate} if accumulate > 1 else {}
+    settings |= {"capture": True} if capture else {}
     looks = Validation(validation, validate_every, steps, lambda: named | buffers.moving)
     run = keep(
         checkpoint, checkpoint_every, settings, model, named, buffers, optimizer, given, batches, of_model, looks
@@ -102,22 +117,28 @@ def training_steps(
             yield Step(*step)
         run.settle()
         rollback = Rollback(named, steps, given)
+        given_to_all = model, loss_fn, optimizer, max_grad_norm, rollback
+        update = partial(_update, *given_to_all)
+        if capture:
+            update = Captured(update, *given_to_all)
         for index in range(len(done) + 1, steps + 1):
             started = time.perf_counter()
+            factor = schedule((index - 1) / steps) if schedule else 1.0
             if schedule:
-                set_lrs(optimizer, lrs, schedule((index - 1) / steps))
+                set_lrs(optimizer, lrs, factor)
             with of_batches:
                 parts = [to_device(run.saw(next(stream)), device) for _ in range(accumulate)]
             with of_model, buffers:
-                loss = _update(model, parts, loss_fn, optimizer, max_grad_norm, rollback, index)
+                loss = update(parts, index)
             seconds = time.perf_counter() - started
             held_out = looks.look(model, loss_fn, index, rollback)
-            step = Step(index, loss, optimizer.param_groups[0]["lr"], seconds, held_out)
+            rate = lrs[0] * factor if capture else rates(optimizer)[0]  # capture's own tensor is rounded to float32
+            step = Step(index, loss, rate, seconds, held_out)
             run.add(tuple(vars(step).values()), last=index == steps)
             yield step
 
 
-def _update(model, parts, loss_fn, optimizer, max_grad_norm, rollback, index):
+def _update(model, loss_fn, optimizer, max_grad_norm, rollback, parts, index):
     """Make update number ``index`` on the batches ``parts``, as if they were one; return their loss before it."""
     check_gradients_are_on()
     if not model.training:
