@@ -12,10 +12,10 @@ from pathlib import Path
 
 from lora_teach.bases.registry import load_base
 from lora_teach.datasets.holding_out import hold_out
-from lora_teach.measure.grading import grade
+from lora_teach.measure.grading import grade, right
 from lora_teach.measure.results import write_result
 from lora_teach.measure.tuning import best_learning_rate
-from lora_teach.pictures.how_many_examples.numbers import answers_after, distinct, drawn, right
+from lora_teach.pictures.how_many_examples.numbers import answers_after, distinct, drawn
 
 SETTINGS = {
     "counts": [10, 30, 100, 300],

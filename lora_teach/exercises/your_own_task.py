@@ -9,7 +9,7 @@ from statistics import mean, stdev
 
 from lora_teach.datasets import names
 from lora_teach.exercises.check import attempt, cases, check, compare, describe, expect
-from lora_teach.measure.grading import STUDENT_T
+from lora_teach.measure.intervals import STUDENT_T
 
 GROWS = (
     "The list grew, and a prompt changed sides: next month the model would be asked what it has been trained on. Let "

@@ -1,5 +1,6 @@
 """Train on so many examples of a file, and count what is right of what was held out."""
 
+from lora_teach.loop.schedules import schedule_for
 from lora_teach.measure.grading import grade
 from lora_teach.measure.tuning import trainable_copy
 from lora_teach.training import train
@@ -22,20 +23,22 @@ def drawn(examples, count, seed):
     return [examples[index] for index in order[:count]]
 
 
-def fades(done):
-    """Let the learning rate fall evenly to zero, by the share of the run that is done."""
-    return 1 - done
-
-
 def answers_after(base, train_on, ask, *, rank, lr, steps, batch_size, seed):
-    """Return `grade`'s answers to ``ask`` of an adapter that was trained on ``train_on``; ``base`` stays as it is."""
+    """Return `grade`'s answers to ``ask`` of an adapter that was trained on ``train_on``; ``base`` stays as it is.
+
+    The learning rate ``lr`` falls evenly to zero. ``seed`` decides A's start and the batches.
+    """
     with one_thread():
         model = trainable_copy(base.model, rank, seed)
         batches = base.batches(train_on, batch_size, seed)
-        train(model, batches, base.loss_fn, lr=lr, steps=steps, schedule=fades, seed=seed, progress=False)
+        train(
+            model,
+            batches,
+            base.loss_fn,
+            lr=lr,
+            steps=steps,
+            schedule=schedule_for("linear", steps, 0),
+            seed=seed,
+            progress=False,
+        )
         return grade(base, model, ask)
-
-
-def right(graded):
-    """Return the share of right answers, 0 to 1."""
-    return sum(said == due for _, said, due in graded) / len(graded)

@@ -54,12 +54,12 @@ class NewData(View):
         (self.here,) = left.plot([0, 0], [0, 1], color=COLOURS["ink"], lw=1, transform=left.get_xaxis_transform())
         self.mark = diamond(left, 100, self.guess)
         left.set_title("Loss on test names while it trains")
-        legend(left, loc="upper left", ncols=4)
+        legend(left, loc="upper left", ncols=2)
         ways = list(self.paths)
         for row, runs in enumerate(self.paths.values()):
             for role, ends in zip(ROLES, runs[:, -1].T, strict=True):  # ends: (seeds,)
                 right.plot(ends, [row] * len(ends), "|", color=COLOURS[role], markersize=9, alpha=0.7)
-                right.plot([ends.mean()], [row], MARKERS[role], color=COLOURS[role], markersize=8)
+                right.plot([ends.mean()], [row], MARKERS[role], color=COLOURS[role], markersize=7, alpha=0.9)
         right.axvline(self.start["base"][0], color=COLOURS["other"], linestyle=":")
         right.set(xlim=(LOWEST, HIGHEST), ylim=(len(ways) - 0.4, -0.9), xlabel="loss at the end (nats a letter)")
         where = (self.start["base"][0], -0.62)
@@ -68,8 +68,8 @@ class NewData(View):
             range(len(ways)), [way.replace(", then", ",\nthen").replace("one on", "one\non") for way in ways]
         )
         right.set_title("All ways, at their ends")
-        (self.chosen,) = right.plot([0, 1], [0, 0], color=COLOURS["ghost"], linewidth=16, alpha=0.45, zorder=0,
-                                    transform=right.get_yaxis_transform(), solid_capstyle="butt")  # fmt: skip
+        look = {"color": COLOURS["ink"], "markersize": 9, "clip_on": False, "transform": right.get_yaxis_transform()}
+        (self.chosen,) = right.plot([0.03], [0], ">", **look)
         self.picture = Picture(
             fig, [self.chosen, self.lines, self.dots, self.here, *([self.mark] if self.mark else [])]
         )
@@ -91,7 +91,7 @@ class NewData(View):
             drawn.set_ydata(values)
             dot.set_data([done], [loss])
         self.here.set_xdata([done, done])
-        self.chosen.set_ydata([list(self.paths).index(way)] * 2)
+        self.chosen.set_ydata([list(self.paths).index(way)])
         if self.mark:
             self.mark.set_visible(way == ON)
         said = ", ".join(f"{language} {loss:.2f}" for language, loss in zip(self.languages, losses, strict=True))

@@ -63,7 +63,7 @@ class Rehearsal(View):
         axes.plot(*path.T, **line("best", marker="o", linestyle="-", label=f"{self.own} names rehearsed"))
         for (share, seeds), point in zip(self.runs.items(), path, strict=True):
             axes.plot(*seeds.T, ".", color=COLOURS["best"], markersize=4, alpha=0.7)
-            axes.annotate(f"{share:.0%}", point, (-8, -4), textcoords="offset points", size=9, ha="right", va="top")
+            axes.annotate(f"{share:.0%}", point, (-12, -4), textcoords="offset points", size=9, ha="right", va="top")
         axes.axhline(self.base[1], color=COLOURS["base"], linestyle=":")
         axes.annotate(f"the base on {self.own}", (0.99, self.base[1]), (0, 4), xycoords=("axes fraction", "data"),
                       textcoords="offset points", size=9, ha="right")  # fmt: skip

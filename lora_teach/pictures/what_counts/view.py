@@ -1,5 +1,7 @@
 """What the loss counts: the lengths of all examples, and one of them with its masked tokens pale."""
 
+from lora_teach.bases.registry import load_base
+from lora_teach.datasets.shipped import shipped_file
 from lora_teach.live.explore import View
 from lora_teach.pictures.what_counts.numbers import marked
 from lora_teach.plots.picture import Picture
@@ -14,11 +16,14 @@ class WhatCounts(View):
     """A slider through the examples.
 
     Args:
-        base: A `TextBase` or a `NamesBase`.
-        examples: From ``base.read``, with their completions.
+        base: A `TextBase` or a `NamesBase`; None loads NameGPT.
+        examples: From ``base.read``, with their completions; None reads ``data/dragons.jsonl``.
     """
 
-    def __init__(self, base, examples):
+    def __init__(self, base=None, examples=None):
+        base = base or load_base("names")
+        if examples is None:
+            examples = base.read(shipped_file("dragons.jsonl", "python data/make_dragons.py"))
         self.examples = [marked(base, example) for example in examples]
         self.sliders = {"example": (1, len(examples), 1)}
         self.share = sum(one.counted for one in self.examples) / sum(len(one.pieces) for one in self.examples)
