@@ -114,7 +114,8 @@ class Recorder(TorchDispatchMode):
             self.casts[storage_id(made)] = made.untyped_storage()
         elif kind is aten._scaled_dot_product_flash_attention_for_cpu:  # two products; torch has no formula for it
             q, k, v = args[:3]
-            flops = sdpa_flop_count(q.shape, k.shape, v.shape) // 2
+            heads = [(*side.shape[:1], q.shape[1], *side.shape[2:]) for side in (k, v)]  # several q may share a k and v
+            flops = sdpa_flop_count(q.shape, *heads) // 2
             self._multiply(flops, q.requires_grad + k.requires_grad)
             self._multiply(flops, (q.requires_grad or k.requires_grad) + v.requires_grad)
         elif kind in flop_registry:
