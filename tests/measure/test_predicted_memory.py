@@ -242,7 +242,8 @@ MODELS = {
     "OPT with dropout": lambda: opt(dropout=0.1, num_hidden_layers=5),
     "OPT with norms after its layers": lambda: opt(do_layer_norm_before=False),
 }  # fmt: skip
-ADAPTED = {"full": {}, "r4": {"rank": 4}, "DoRA r4": {"rank": 4, "variant": "dora"}}
+ADAPTED = {"full": {}, "r4": {"rank": 4}, "DoRA r4": {"rank": 4, "variant": "dora"},
+           "PiSSA r4": {"rank": 4, "variant": "pissa"}, "LoRA-FA r4": {"rank": 4, "variant": "lora_fa"}}  # fmt: skip
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
