@@ -30,7 +30,7 @@ class Step:
     """What a step keeps and multiplies; ``amounts`` are bytes of tensors and FLOPs of products, by their numbers."""
 
     parts: list
-    adapters: list  # (which tensor, times)
+    adapters: list  # (which tensor, times, whether it trains)
     amounts: list
 
     def moments(self, checkpointing=False):
@@ -102,9 +102,9 @@ class Recorder(TorchDispatchMode):
             *_, gap, block, _ = self.parts
             gap.times = block.times = self.repeats
         adapters = [
-            (self._number(parameter), self.repeats if self.base.get_submodule(path) in last else 1)
+            (self._number(tensor), self.repeats if self.base.get_submodule(path) in last else 1, tensor.requires_grad)
             for path, layer in self.layers.items()
-            for parameter in layer.parameters()
+            for tensor in (*layer.parameters(), *layer.buffers())
         ]
         return Step(self.parts, adapters, self.amounts)
 
