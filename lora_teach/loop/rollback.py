@@ -53,9 +53,12 @@ class Rollback:
         if self.optimizer is not None and not gradients_are_finite(self.parameters):
             raise NonFiniteLoss(f"a gradient is not finite at step {step}, whose loss was {loss:.4g}. {causes()}", step)
 
-    def check_parameters(self, loss, step):
-        """Restore and raise NonFiniteLoss if a parameter is not finite: a gradient can be nan where the loss is not."""
-        if not math.isfinite(nn.utils.get_total_norm(p.detach() for p in self.parameters)):
+    def check_parameters(self, loss, step, norm=None):
+        """Restore and raise NonFiniteLoss if a parameter is not finite: a gradient can be nan where the loss is not.
+
+        ``norm`` is the parameters' total norm, if it is known already.
+        """
+        if not math.isfinite(norm_of(self.parameters) if norm is None else norm):
             self.restore()
             self._forget()
             what = f"the parameters are not finite after step {step}, whose loss was {loss:.4g}"
@@ -82,7 +85,12 @@ def left_as_found(model, optimizer, lrs):
 
 
 @torch.no_grad()
+def norm_of(tensors):
+    """Return the total norm of all numbers in ``tensors``, a tensor of no dimension: finite if they all are."""
+    return nn.utils.get_total_norm([tensor.detach() for tensor in tensors])
+
+
+@torch.no_grad()
 def copy_all(into, values):
     """Copy each of ``values`` into the tensor of the same place in ``into``."""
-    for place, value in zip(into, values, strict=True):
-        place.copy_(value)
+    torch._foreach_copy_(list(into), list(values))  # a few kernels on a GPU, where a loop takes one for each

@@ -3,7 +3,7 @@
 import copy
 import warnings
 
-from lora_teach import LoRAModel, train
+from lora_teach import LoRAModel, train, training_steps
 from lora_teach.bases.digit_net import load_digit_net
 from lora_teach.bases.name_gpt import load_name_gpt, name_loss
 from lora_teach.datasets import names
@@ -300,3 +300,20 @@ def test_a_healthy_setup_has_no_finding(name):
 def test_there_are_enough_healthy_setups():
     assert len(HEALTHY) >= 40
     assert ByHand and Plain
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_captured_run_has_no_finding_while_it_runs_and_afterwards():
+    def losses(look):
+        one = setup("llama", "ours")
+        one.model.to("cuda")
+        seen, options = [], {"lr": 1e-3, "steps": 9, "capture": True}
+        for step in training_steps(one.model, [one.batch], one.loss_fn, **options):
+            seen.append(step.loss)
+            if look and step.index in (4, 9):
+                assert diagnose(one.model, batch=one.batch, loss_fn=one.loss_fn).ok
+        return seen
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert losses(look=True) == losses(look=False)
