@@ -112,13 +112,9 @@ def adapter_is_noop(case):
     for adapter in {one.adapter: None for one in case.active}:
         layers = [one for one in case.active if one.adapter == adapter]
         used = case.started or not any(one.trains for one in layers)
-        if used and not any(_moves(one) for one in layers):
+        if used and all(one.zero for one in layers):
             after = f" after {len(case.losses)} steps" if case.losses else ""
             return f"A·B is zero in all {len(layers)} adapted layers{after}: {some(one.place for one in layers)}"
-
-
-def _moves(one):
-    return bool(one.A.any()) and bool(one.B.any())
 
 
 @fault(NO_EFFECT, "Compare `python -m lora_teach xray FOLDER` with the names in print(model), and rename the keys.",
@@ -129,7 +125,7 @@ def missing_keys(case):
         return None
     for adapter in {one.adapter: None for one in case.active}:
         layers = [one for one in case.active if one.adapter == adapter]
-        still = [one.place for one in layers if not one.B.any() or not one.A.any()]
+        still = [one.place for one in layers if one.zero]
         if still and len(still) < len(layers):
             return f"A·B is zero in {len(still)} of {len(layers)} adapted layers, as at the start: {some(still)}"
 
@@ -184,7 +180,7 @@ def duplicate_adapters(case):
                 one.A.shape == other.A.shape
                 and torch.equal(one.A, other.A)
                 and torch.equal(one.B, other.B)
-                and _moves(one)
+                and not one.zero
             ):
                 found.append(f"{one.name} ({other.adapter!r} and {one.adapter!r} are equal)")
         seen.setdefault(id(one.base if one.base is not None else one.host), []).append(one)
