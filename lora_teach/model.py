@@ -292,6 +292,15 @@ class LoRAModel(nn.Module):
         """Print how many parameters train, in how many layers, and which layers were left out and why."""
         print(report(self))
 
+    def state_dict(self, *args, **kwargs):
+        """As nn.Module's, with the base under ``base_model.``; refused under a merge, which would count twice."""
+        self._refuse_while_merged("state_dict()", "model.base_model.state_dict() has the merged weights")
+        return super().state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args, **kwargs):  # what load_state_dict calls, a containing module's too
+        self._refuse_while_merged("load_state_dict()", "unmerging would put the weights before it back")
+        super()._load_from_state_dict(*args, **kwargs)
+
     # Files, in PEFT's format: the work is done in peft_format/save_load.py.
 
     def save_adapter(self, folder, adapter_name="default"):
@@ -344,10 +353,16 @@ class LoRAModel(nn.Module):
             self._found.hold_norms()
         return self
 
+    def _refuse_while_merged(self, what, more=""):
+        if self.is_merged:
+            raise RuntimeError(
+                f"{what}: the model is merged, and its weights hold the active update. unmerge() first"
+                + (f"; {more}." if more else ".")
+            )
+
     def _refuse_while_held(self, what):
         if self._found is None:
             raise RuntimeError(f"{what}: the overlay was removed. Lay a new one over the base: LoRAModel(base_model).")
-        if self.is_merged:
-            raise RuntimeError(f"{what}: the model is merged, and its weights hold the active update. unmerge() first.")
+        self._refuse_while_merged(what)
         if self._disabled:
             raise RuntimeError(f"{what}: the model is inside disabled(). Leave that block first; never await in it.")

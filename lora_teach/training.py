@@ -19,6 +19,7 @@ from lora_teach.loop.optimizer import (
 )
 from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.rollback import Rollback, left_as_found
+from lora_teach.loop.validation import Validation
 from lora_teach.utils import processes
 from lora_teach.utils.validation import check_count
 
@@ -44,6 +45,8 @@ def training_steps(
     seed=0,
     checkpoint=None,
     checkpoint_every=50,
+    validation=None,
+    validate_every=None,
 ):
     """Train with AdamW and yield a `Step` after each update; prints and draws nothing.
 
@@ -77,6 +80,10 @@ def training_steps(
             it ends bit-identical to one that was never killed. A run of other data, another base, adapter or optimiser,
             or other settings is refused.
         checkpoint_every: Steps between two savings; the last step is always saved.
+        validation: Batches that were held out: after some of the steps their loss, a mean over the targets that count,
+            is measured and told as the step's ``validation``. However the run ends, the model then has the numbers of
+            its lowest one.
+        validate_every: Steps between two such measurements; None for a tenth of the run. The last step has one.
 
     Raises:
         TypeError, ValueError: Nothing trains, or would in vain; the batches are empty or ran out; the optimiser lacks
@@ -103,9 +110,12 @@ def training_steps(
     settings |= {"accumulate": accumulate} if accumulate > 1 else {}
     settings |= {"capture": True} if capture else {}
     settings |= {"processes": team.kind} if team.kind else {}
-    run = keep(checkpoint, checkpoint_every, settings, model, named, buffers, optimizer, given, batches, of_model)
+    looks = Validation(validation, validate_every, steps, lambda: named | buffers.moving)
+    run = keep(
+        checkpoint, checkpoint_every, settings, model, named, buffers, optimizer, given, batches, of_model, looks
+    )
     done = run.read()
-    with left_as_found(model, optimizer, lrs if schedule else None):
+    with left_as_found(model, optimizer, lrs if schedule else None), looks:
         with of_batches:
             for _ in range(len(done) * accumulate):
                 run.saw(next(stream))  # the batches that the resumed run has seen
@@ -127,8 +137,10 @@ def training_steps(
                 parts = [to_device(team.note(run.saw(next(stream))), device) for _ in range(accumulate)]
             with of_model, buffers:
                 loss = update(parts, index)
+            seconds = time.perf_counter() - started
+            held_out = looks.look(model, loss_fn, index, rollback)
             rate = lrs[0] * factor if capture else rates(optimizer)[0]  # capture's own tensor is rounded to float32
-            step = Step(index, loss, rate, time.perf_counter() - started)
+            step = Step(index, loss, rate, seconds, held_out)
             run.add(tuple(vars(step).values()), last=index == steps)
             yield step
 
@@ -159,7 +171,7 @@ def train(model, batches, loss_fn=None, *, lr=1e-3, steps=200, checkpoint=None, 
     """Run `training_steps` to the end behind a progress bar and return the History.
 
     Ctrl-C, or the interrupt button of a notebook, ends the run early: the history so far is returned, its ``stopped``
-    says so, and the model is as it was after the last whole step.
+    says so, and the model is as it was after the last whole step, or, with ``validation``, at the best one.
 
     Args:
         progress: Show the bar (on stderr).
@@ -175,7 +187,8 @@ def train(model, batches, loss_fn=None, *, lr=1e-3, steps=200, checkpoint=None, 
                 model, batches, loss_fn, lr=lr, steps=steps, checkpoint=checkpoint, seed=seed, **options
             ):
                 history.add(step)
-                bar.set_postfix(loss=f"{step.loss:.3f}", refresh=False)
+                told = {} if not history.validation else {"validation": f"{history.validation[-1][1]:.3f}"}
+                bar.set_postfix(loss=f"{step.loss:.3f}", **told, refresh=False)
                 bar.update()
         except KeyboardInterrupt:
             history.stopped = f"interrupted after step {len(history)} of {steps}"

@@ -53,10 +53,9 @@ class Checkpoint:
             saved = torch.load(self.file, map_location="cpu", weights_only=True)  # tensors and numbers only, no code
             digest = saved.pop("digest")
             belongs_to, _ = saved["belongs_to"], saved["steps"]
-            missing = self.state.keys() - saved.keys()
         except Exception as error:
             raise ValueError(f"{self.file} is damaged ({error!r}). Delete it to start afresh.") from None
-        if missing or digest != str(Digest().add(saved)):
+        if digest != str(Digest().add(saved)):
             raise ValueError(f"{self.file} is damaged: a bit or more was changed since. Delete it to start afresh.")
         for name in sorted({**self.belongs_to, **belongs_to}, key=DIGESTED.__contains__):  # what reads best comes first
             was, now = belongs_to.get(name), self.belongs_to.get(name)
@@ -65,6 +64,8 @@ class Checkpoint:
                     f"{self.file} is of a run with {name}={was!r}, and this one has {name}={now!r}. "
                     "Use the same, another folder, or delete the file to start afresh."
                 )
+        if self.state.keys() - saved.keys():
+            raise ValueError(f"{self.file} is damaged: a part of it is missing. Delete it to start afresh.")
         return saved
 
     def saw(self, batch):
@@ -109,7 +110,7 @@ class Checkpoint:
             raise OSError(f"checkpoint={str(self.file.parent)!r} can't be written: {error}. Use another.") from error
 
 
-def keep(folder, every, settings, model, named, buffers, optimizer, given, batches, randomness):
+def keep(folder, every, settings, model, named, buffers, optimizer, given, batches, randomness, validation):
     """Return the `Checkpoint` of a training run: all that a step changes.
 
     Args:
@@ -123,12 +124,9 @@ def keep(folder, every, settings, model, named, buffers, optimizer, given, batch
         given: The same if it is the user's own, or None.
         batches: The data.
         randomness: The IsolatedRandomness of the model's dropout.
+        validation: The run's `Validation`.
     """
-    resumable = Resumable(optimizer)
-
-    def trained():
-        return named | buffers.moving
-
+    resumable, trained = Resumable(optimizer), validation.trained
     state = {
         "optimizer": (resumable.get, resumable.put),  # first: it refuses what it can't take
         "trained": (
@@ -137,5 +135,7 @@ def keep(folder, every, settings, model, named, buffers, optimizer, given, batch
         ),
         "random": (lambda: gathered(randomness.inside), lambda saved: setattr(randomness, "inside", own(saved))),
     }
-    belongs_to = partial(table, settings, model, trained, given, batches)
+    if validation.batches is not None:
+        state["best"] = (validation.get, validation.put)
+    belongs_to = partial(table, settings | validation.settings(), model, trained, given, batches)
     return Checkpoint(folder, every, belongs_to, state, resumable.settle)

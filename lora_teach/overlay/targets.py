@@ -67,9 +67,8 @@ def choose(base, config):
             left_out[name] = problem
         else:
             raise ValueError(f"target_modules asks for {name!r}: {problem}")
-    if config.target_modules is not None:
-        _check_all_matched(config, named)
-    _check_patterns(config, named)
+    _check_names(config, named)
+    _check_patterns(config, named, adapted)
     if not adapted and not (saved and config.target_modules is None):
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in left_out.items())
         raise ValueError(
@@ -146,17 +145,10 @@ def _problem(name, module, config, barred, whole):
     return barred.get(id(module)) or misfit(name, module, config)
 
 
-def _check_all_matched(config, named):
-    wanted = [config.target_modules] if isinstance(config.target_modules, str) else config.target_modules
-    for one in wanted:
-        found = [name for name in named if name and matches(name, one if one is config.target_modules else [one])]
-        if not found and one is config.target_modules and any(matches(name, [one]) for name in named):
-            raise ValueError(
-                f"target_modules={one!r} matches no module: a string is a regular expression for whole names, and a "
-                f"list holds names or their last parts. Use target_modules=[{one!r}]."
-            )
-        if not found:
-            raise ValueError(f"target_modules={one!r} matches no module. {_nearest(one, named)}")
+def _check_names(config, named):
+    """Refuse a name or expression that matches nothing, and a target that is taken out again."""
+    _found("exclude_modules", config.exclude_modules, named)
+    for one, found in _found("target_modules", config.target_modules or (), named).items():
         if all(matches(name, config.exclude_modules) for name in found):
             raise ValueError(
                 f"target_modules={one!r} matches only what exclude_modules={config.exclude_modules!r} takes out again: "
@@ -164,11 +156,34 @@ def _check_all_matched(config, named):
             )
 
 
-def _check_patterns(config, named):
+def _found(option, wanted, named):
+    """Return ``{name or expression: names of the modules that it matches}``; ValueError for one that matches none."""
+    expression = isinstance(wanted, str)
+    every = {}
+    for one in [wanted] if expression else wanted:
+        every[one] = [name for name in named if name and matches(name, one if expression else [one])]
+    for one, found in every.items():
+        if not found and expression and any(matches(name, [one]) for name in named):
+            raise ValueError(
+                f"{option}={one!r} matches no module: a string is a regular expression for whole names, and a "
+                f"list holds names or their last parts. Use {option}=[{one!r}]."
+            )
+        if not found:
+            raise ValueError(f"{option}={one!r} matches no module. {_nearest(one, named)}")
+    return every
+
+
+def _check_patterns(config, named, adapted):
     for option in ("rank_pattern", "alpha_pattern"):
         for key in getattr(config, option):
-            if not any(is_end(key, name) for name in named):
+            found = [name for name in named if is_end(key, name)]
+            if not found:
                 raise ValueError(f"{option} has {key!r}, which matches no module. {_nearest(key, named)}")
+            if adapted and not any(name in adapted for name in found):
+                raise ValueError(
+                    f"{option} has {key!r}, which matches only modules that are not adapted: "
+                    f"{', '.join(map(repr, found[:4]))}. Take it out, or add them to target_modules."
+                )
 
 
 def _nearest(wanted, named):

@@ -32,7 +32,7 @@ from lora_teach.peft_format.folder import (
 from lora_teach.peft_format.regexes import refuse_costly
 from lora_teach.peft_format.swap import write_pair
 from lora_teach.peft_format.wrappers import without_wrappers
-from lora_teach.utils.processes import is_writer, whole
+from lora_teach.utils.processes import is_writer, local, on_writer, whole
 
 import torch
 from safetensors.torch import save_file
@@ -74,8 +74,14 @@ def save(model, folder, adapter_name):
     if learnable:
         metadata["lora_teach.learnable_scaling"] = json.dumps(learnable)
     text = json.dumps(config, indent=2) + "\n"
-    if is_writer():  # of several processes that have trained it together
+
+    def write():
         write_pair(folder, text, lambda file, more: save_file(tensors, file, metadata | more))
+
+    if any(local(parameter) is not parameter for parameter in model.adapters[adapter_name].parameters()):
+        on_writer(write)  # in shards, so that all processes are here
+    elif is_writer():  # of several processes that have trained it together
+        write()
 
 
 def load(model, folder, adapter_name):
@@ -137,7 +143,9 @@ def read(folder, adapter_name="default"):
 
 
 def only_what_is_here(config, tensors, base):
-    """Return ``config`` without what names nothing here: patterns, and modules_to_save that the file has not either.
+    """Return ``config`` without what names nothing here, as PEFT reads it: patterns, exclusions, modules_to_save.
+
+    A pattern stays if it names a layer of the file, and one of modules_to_save if the file holds tensors of it.
 
     PEFT writes "classifier" and "score" for every sequence classifier, whichever of the two the model has. A regular
     expression that would take for ever on the names of this base is a ValueError.
@@ -149,11 +157,16 @@ def only_what_is_here(config, tensors, base):
         for one in config.modules_to_save
         if any(matches(name, [one]) for name in names) or any(f".{one}." in key for key in tensors)
     ]
-    patterns = {}
+    patterns, layers = {}, layers_of(tensors)
     for option in ("rank_pattern", "alpha_pattern"):
         pattern = getattr(config, option)
-        patterns[option] = {key: value for key, value in pattern.items() if any(is_end(key, name) for name in names)}
-    return replace(config, modules_to_save=kept, **patterns)
+        patterns[option] = {key: value for key, value in pattern.items() if any(is_end(key, name) for name in layers)}
+    excluded = config.exclude_modules
+    if isinstance(excluded, str):
+        excluded = excluded if any(name and matches(name, excluded) for name in names) else ()
+    else:
+        excluded = [one for one in excluded if any(matches(name, [one]) for name in names)]
+    return replace(config, modules_to_save=kept, exclude_modules=excluded, **patterns)
 
 
 def fill(model, adapter_name, tensors, scales):

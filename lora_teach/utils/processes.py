@@ -20,6 +20,12 @@ def launched():
     return started and int(os.environ["WORLD_SIZE"]) > 1 and not _team["apart"]
 
 
+def place():
+    """Return ``(number of this process, how many there are)`` as torchrun started them, together or apart."""
+    started = distributed.is_available() and distributed.is_torchelastic_launched()
+    return (int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])) if started else (0, 1)
+
+
 def join(even_one=False):
     """Join the processes that torchrun started, or whose process group is there already; return whether there are any.
 
@@ -78,8 +84,14 @@ def on_writer(function):
             told[1] = _as_it_travels(error)
     distributed.broadcast_object_list(told, src=0, group=_group())
     if told[1] is not None:
+        told[1].of_process_0 = not is_writer()  # who tells the user needs to do so once
         raise told[1]
     return told[0]
+
+
+def agreed(value):
+    """Return process 0's ``value``, in all of them."""
+    return value if size() == 1 else gathered(value)[0]
 
 
 def gathered(value):
