@@ -1,6 +1,6 @@
 """How many examples does it take? Adapters on 10 to 300 lines of data/dragons.jsonl, asked what they never saw.
 
-    OMP_NUM_THREADS=1 python data/make_examples.py [--out data/examples.json]      about 3 minutes on one core
+    OMP_NUM_THREADS=1 python data/make_examples.py [--out data/examples.json]      15 minutes on a busy core
 
 Each number has its own learning rate, chosen on validation names with the first seed; reported on test names, three
 seeds. A seed draws the examples, A's start and the batches.

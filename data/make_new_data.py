@@ -1,9 +1,9 @@
 """New data arrives: an adapter has learnt Finnish names, and now there are Zulu ones too. What becomes of the Finnish?
 
-    OMP_NUM_THREADS=1 python data/make_new_data.py [--out data/new_data.json]      3 minutes on one core
+    OMP_NUM_THREADS=1 python data/make_new_data.py [--out data/new_data.json]      25 minutes on a busy core
 
-Four ways to go on, and one adapter on both lists. Then rehearsal: English names among the Zulu ones, so many that each
-run sees as much Zulu as the others. Three seeds; losses on test names.
+Three usual ways to go on, and one adapter on both lists. Then rehearsal: English names among the Zulu ones, in runs
+that see as much Zulu as the others. Three seeds; losses on test names.
 """
 
 import argparse

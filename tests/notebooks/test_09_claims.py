@@ -6,6 +6,7 @@ from lora_teach.exercises import check_hold_out, check_interval
 from lora_teach.loop.schedules import schedule_for
 from lora_teach.measure.results import load_result
 from lora_teach.measure.where_it_fits import STEPS, needs
+from lora_teach.peft_format.xray import lint
 from lora_teach.pictures.new_data.numbers import BOTH, WAYS
 from lora_teach.pictures.rehearsal import Rehearsal
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
@@ -76,6 +77,10 @@ def test_the_map_says_what_fits_where():
     assert eight["LoRA"].machine == card == eight["LoRA, checkpointed"].machine
     assert 3 < eight["full"].predicted / eight["LoRA"].predicted < 4.5
     assert all(need.machine not in (laptop, card) for need in table["GPT-3 175B"].values())
+
+
+def test_what_is_shipped_departs_from_the_format_nowhere():
+    assert [lint(folder) for folder in sorted((ROOT / "data" / "adapters").glob("*/"))] == [[]] * 8
 
 
 def test_the_folded_solutions_solve_their_exercises():
