@@ -304,7 +304,10 @@ class LoRAModel(nn.Module):
     # Files, in PEFT's format: the work is done in peft_format/save_load.py.
 
     def save_adapter(self, folder, adapter_name="default"):
-        """Write one adapter into ``folder`` as PEFT does; if it isn't called "default", in a sub-folder of its name."""
+        """Write one adapter into ``folder`` as PEFT does; if it isn't called "default", in a sub-folder of its name.
+
+        Where several processes have trained it together, all of them call this and process 0 writes.
+        """
         check_known(adapter_name, self._adapters)
         check_in_place(self)
         save_load.save(self, folder, adapter_name)

@@ -7,6 +7,7 @@ from lora_teach.loop.batches import endless, loss_of, to_device
 from lora_teach.loop.buffers import Buffers
 from lora_teach.loop.captured import Captured, can_capture
 from lora_teach.loop.checkpoints import keep
+from lora_teach.loop.distributed import join
 from lora_teach.loop.history import History, NonFiniteLoss, Step
 from lora_teach.loop.optimizer import (
     check_gradients_are_on,
@@ -19,7 +20,7 @@ from lora_teach.loop.optimizer import (
 from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.rollback import Rollback, left_as_found
 from lora_teach.loop.validation import Validation
-from lora_teach.loop.weights import weights_of
+from lora_teach.utils import processes
 from lora_teach.utils.validation import check_count
 
 from torch import nn
@@ -39,6 +40,7 @@ def training_steps(
     schedule=None,
     max_grad_norm=None,
     accumulate=1,
+    shard=False,
     capture=False,
     seed=0,
     checkpoint=None,
@@ -68,6 +70,8 @@ def training_steps(
         max_grad_norm: Clip the gradients' total norm to this, a number above 0.
         accumulate: Batches that make up one update: it learns what one batch of all their rows would teach, in the
             memory of one of them. A loss must then be the mean over its targets.
+        shard: Under ``torchrun``, divide the base among the processes (FSDP2) where it is too large for each. True
+            leaves the shards on the model's device; a device moves them there block by block.
         capture: On a GPU, record the step once for each shape of batch, as a CUDA graph, and replay it: the same
             numbers in less time, where batches come in a few shapes. What ``loss_fn``, hooks and a forward of your own
             do in Python happens while it is recorded only. Where it can't be, a warning says why.
@@ -93,16 +97,19 @@ def training_steps(
     """
     check_settings(lr, steps, max_grad_norm, optimizer)
     check_count("accumulate", accumulate)
+    team = join(model, shard, optimizer)
     named, buffers, given = named_trainable(model), Buffers(model), optimizer
     device, stream = next(iter(named.values())).device, endless(batches)
-    capture = capture and can_capture(device, given, accumulate)
+    capture = capture and can_capture(device, given, accumulate, team.size)
     optimizer = optimizer_for(named, given, lr, betas, weight_decay, capture)
     lrs = [float(lr)] if capture else rates(optimizer)
-    of_batches, of_model = (IsolatedRandomness(seed, device) for _ in range(2))  # apart, so that a run can be resumed
+    # Apart, so that a run can be resumed; a model's dropout is another in each process.
+    of_batches, of_model = (IsolatedRandomness(one, device) for one in (seed, seed + 2**32 * team.rank))
     settings = {"lr": lr, "steps": steps, "seed": seed, "betas": list(betas), "weight_decay": weight_decay}
     settings |= {"max_grad_norm": max_grad_norm, "schedule": schedule, "loss_fn": loss_fn}
     settings |= {"accumulate": accumulate} if accumulate > 1 else {}
     settings |= {"capture": True} if capture else {}
+    settings |= {"processes": team.kind} if team.kind else {}
     looks = Validation(validation, validate_every, steps, lambda: named | buffers.moving)
     run = keep(
         checkpoint, checkpoint_every, settings, model, named, buffers, optimizer, given, batches, of_model, looks
@@ -118,7 +125,7 @@ def training_steps(
         run.settle()
         rollback = Rollback(named, steps, given)
         given_to_all = model, loss_fn, optimizer, max_grad_norm, rollback
-        update = partial(_update, *given_to_all)
+        update = partial(_update, team, *given_to_all)
         if capture:
             update = Captured(update, *given_to_all)
         for index in range(len(done) + 1, steps + 1):
@@ -127,7 +134,7 @@ def training_steps(
             if schedule:
                 set_lrs(optimizer, lrs, factor)
             with of_batches:
-                parts = [to_device(run.saw(next(stream)), device) for _ in range(accumulate)]
+                parts = [to_device(team.note(run.saw(next(stream))), device) for _ in range(accumulate)]
             with of_model, buffers:
                 loss = update(parts, index)
             seconds = time.perf_counter() - started
@@ -138,18 +145,19 @@ def training_steps(
             yield step
 
 
-def _update(model, loss_fn, optimizer, max_grad_norm, rollback, parts, index):
-    """Make update number ``index`` on the batches ``parts``, as if they were one; return their loss before it."""
+def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, index):
+    """Make update number ``index`` on this team's batches ``parts``, as if they were one; return their loss before."""
     check_gradients_are_on()
     if not model.training:
         model.train()
     optimizer.zero_grad(set_to_none=True)
     value = 0.0
-    for batch, weight in zip(parts, weights_of(parts, loss_fn, model), strict=True):
-        loss = loss_of(model, batch, loss_fn)  # the forward pass
-        value += loss.item() * weight if weight else 0.0  # a mean over no target is nan, and no part of the whole
-        rollback.check_loss(value, index, batch, loss_fn)
-        (loss * weight).backward()
+    for number, (batch, weight) in enumerate(team.shares(parts, loss_fn, model)):
+        with team.computing(last=number == len(parts) - 1):
+            loss = loss_of(team.learner(model), batch, loss_fn)  # the forward pass
+            value += team.total(loss.item() * weight if weight else 0.0)  # a mean over no target is nan, and no part
+            rollback.check_loss(value, index, parts[number], loss_fn)
+            (loss * (weight * team.size)).backward()  # of what the processes' gradients are the mean
     with rollback:
         rollback.check_gradients(value, index)
         if max_grad_norm is not None:
@@ -172,8 +180,8 @@ def train(model, batches, loss_fn=None, *, lr=1e-3, steps=200, checkpoint=None, 
     Raises:
         Exception: Whatever the steps raise, a NonFiniteLoss for one; its ``history`` holds the run so far.
     """
-    history = History()
-    with tqdm(total=steps, disable=not progress, desc="training", unit="step") as bar:
+    history, _ = History(), processes.join()
+    with tqdm(total=steps, disable=not (progress and processes.is_writer()), desc="training", unit="step") as bar:
         try:
             for step in training_steps(
                 model, batches, loss_fn, lr=lr, steps=steps, checkpoint=checkpoint, seed=seed, **options

@@ -1,4 +1,4 @@
-"""The command line: ``python -m lora_teach open | train | eval | generate | xray | doctor | export``.
+"""The command line: ``python -m lora_teach open | train | sweep | eval | generate | xray | doctor | export``.
 
 Progress goes to stderr, results to stdout or into the file that is named. The exit status is 0 when it was done, and 2
 for bad input, with one line that says what and where; 1 when a training blew up, and 130 when it was interrupted.
@@ -11,8 +11,9 @@ import traceback
 from pathlib import Path
 
 from lora_teach.cli.answers import evaluate, generate
-from lora_teach.cli.common import BadInput, about, files_of, in_words, load, print_result, say
+from lora_teach.cli.common import BadInput, about, files_of, load, print_result, say, say_error
 from lora_teach.cli.options import parse
+from lora_teach.cli.sweep import sweep
 from lora_teach.cli.training import train
 from lora_teach.utils.outputs import check_new_file
 
@@ -24,7 +25,7 @@ def main(arguments=None):
     options = parse(arguments)
     commands = {
         "open": open_course, "train": train, "eval": evaluate, "generate": generate, "xray": show_xray,
-        "doctor": show_doctor, "export": export,
+        "doctor": show_doctor, "export": export, "sweep": sweep,
     }  # fmt: skip
     try:
         status = commands[options.command](options)
@@ -41,7 +42,7 @@ def main(arguments=None):
     except BaseException as error:  # of any library on bad input; a panic in Rust is no Exception
         if getattr(options, "debug", False):
             traceback.print_exc()
-        say(f"lora_teach {options.command}: {in_words(error)}")
+        say_error(options.command, error)
         return 1 if type(error).__name__ == "NonFiniteLoss" else 2
 
 

@@ -1,12 +1,15 @@
 """What the commands share: bad input in one line, results in any encoding, and the base."""
 
+import re
 import sys
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from lora_teach.bases.registry import load_base
+from lora_teach.utils.processes import is_writer, place
 
+ENDED = re.compile("Connection (closed|reset) by peer|Connection reset|Socket closed|Broken pipe")  # of gloo
 PLAIN = str.maketrans({"‖": "|", "Δ": "d"})
 
 
@@ -59,4 +62,14 @@ def print_result(text, plain=None):
 
 def say(line):
     """Tell the user a line, on stderr: results go to stdout."""
-    print(line, file=sys.stderr, flush=True)
+    if is_writer():
+        print(line, file=sys.stderr, flush=True)
+
+
+def say_error(command, error):
+    """Tell the user why a command failed, in whichever process it did."""
+    number, among = place()
+    who = f"process {number}: " if among > 1 else ""
+    told = "another process has ended, so this one does" if ENDED.search(str(error)) else in_words(error)
+    if not getattr(error, "of_process_0", False):
+        print(f"{who}lora_teach {command}: {told}", file=sys.stderr, flush=True)

@@ -1,15 +1,18 @@
 """The options of each command, read and checked one by one; a bad one is told in a line, with status 2."""
 
 import argparse
+import os
 from pathlib import Path
 
 from lora_teach.bases.registry import KNOWN
 from lora_teach.loop.schedules import DECAYS
 
-COMMANDS = ("open", "train", "eval", "generate", "xray", "doctor", "export")
+COMMANDS = ("open", "train", "sweep", "eval", "generate", "xray", "doctor", "export")
 EXAMPLES = """examples:
   python -m lora_teach train --base smollm2 --data train.jsonl --rank 8 --alpha 16 --lr 1e-3 --steps 60 --out adapter
   python -m lora_teach train --base smollm2 --data train.jsonl --validation 0.1 --schedule cosine --out adapter
+  torchrun --nproc-per-node 2 -m lora_teach train --base smollm2 --data train.jsonl --out adapter
+  python -m lora_teach sweep --base smollm2 --data train.jsonl --validation 0.1 --ranks 2,8 --lrs 3e-4,1e-3 --out runs
   python -m lora_teach eval --base smollm2 --adapter adapter --data test.jsonl
   python -m lora_teach generate --base smollm2 --adapter adapter "Who meets whom?"
   python -m lora_teach generate --base smollm2 --adapter adapter --data test.jsonl --out answers.jsonl
@@ -48,6 +51,12 @@ def _parser():
     training = commands.add_parser("train", help="train an adapter on a JSONL file")
     _add_training(training)
 
+    sweeping = commands.add_parser("sweep", help="train with each rank, alpha and rate; one line of JSON a run")
+    _add_training(sweeping)
+    sweeping.add_argument("--ranks", type=_several(int), help="such as 2,8,32; in place of --rank")
+    sweeping.add_argument("--alphas", type=_several(float), help="such as 8,16; in place of --alpha")
+    sweeping.add_argument("--lrs", type=_several(float), help="such as 3e-4,1e-3; in place of --lr")
+
     grading = commands.add_parser("eval", help="grade the answers to a JSONL file; one line of JSON")
     _add_base(grading)
     grading.add_argument("--adapter", type=Path, help="folder of an adapter; without it the base alone is graded")
@@ -77,7 +86,7 @@ def _parser():
     exporting.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
     exporting.add_argument("--gguf", type=Path, required=True, metavar="FILE", help="the file to write")
     exporting.add_argument("--overwrite", action="store_true", help="replace the file")
-    for one in (training, grading, writing, looking, asking, exporting):
+    for one in (training, sweeping, grading, writing, looking, asking, exporting):
         one.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return whole
 
@@ -111,6 +120,7 @@ def _add_training(training):
     training.add_argument("--seed", type=_seed, default=0)
     training.add_argument("--checkpoint", type=Path, help="folder for the run's state; a killed run resumes from it")
     training.add_argument("--overwrite", action="store_true", help="replace the adapter in --out")
+    training.add_argument("--shard", action="store_true", help="under torchrun: each process holds a part of the base")
 
 
 def _add_base(parser):
@@ -125,6 +135,9 @@ def _device(name):
     there += ["cuda"] * bool(there) + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
     if name not in ("", *there):
         raise argparse.ArgumentTypeError(f"{name} is not here; there is {', '.join(there)}")
+    number = os.environ.get("LOCAL_RANK")
+    if number is not None and torch.cuda.device_count() > 1 and name in ("", "cuda"):
+        return torch.device("cuda", int(number))  # of several processes each has its own
     return torch.device(name or there[0])
 
 
@@ -151,6 +164,14 @@ def _seed(text):
 
 
 _seed.__name__ = "whole number"  # as argparse calls it
+
+
+def _several(kind):
+    def several(text):
+        return [_positive(kind)(one) for one in text.split(",")]
+
+    several.__name__ = f"list of {kind.__name__}s"
+    return several
 
 
 def _positive(kind):

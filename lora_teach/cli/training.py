@@ -7,23 +7,33 @@ from pathlib import Path
 
 from lora_teach.cli.common import BadInput, about, digest, in_words, load, say
 from lora_teach.cli.summary import SUMMARY, summary_of
+from lora_teach.loop.distributed import join
 from lora_teach.loop.schedules import schedule_for
 from lora_teach.loop.validation import mean_loss
 from lora_teach.peft_format.folder import CONFIG_FILE, WEIGHTS_FILE
+from lora_teach.utils import processes
 from lora_teach.utils.atomic_write import replace_file
 from lora_teach.utils.outputs import check_new_folder
 
 
 def train(options):
     """Train an adapter on a JSONL file and save it in PEFT's format, with a summary of the run beside it."""
+    history = run(options)
+    if processes.is_writer():
+        print(options.out)
+    if history.stopped:
+        kept = "last step" if history.best is None else f"step of the lowest validation loss, {history.best}"
+        say(f"lora_teach train: {history.stopped}; the adapter is that of the {kept}")
+        return 130
+
+
+def run(options):
+    """Do the work of ``train`` and return the History; under torchrun, with the other processes."""
     from lora_teach import LoRAModel
     from lora_teach import train as train_loop
 
-    with about("--out", options.out):
-        check_new_folder(options.out, (CONFIG_FILE, WEIGHTS_FILE, SUMMARY), options.overwrite, [options.base])
-    if options.checkpoint is not None:
-        with about("--checkpoint", options.checkpoint):
-            check_new_folder(options.checkpoint, ["checkpoint.pt"], overwrite=True, inputs=[options.base, options.out])
+    processes.join(even_one=options.shard)
+    processes.on_writer(lambda: _check_places(options))
     schedule = schedule_for(options.schedule, options.steps, options.warmup)
     base = load(options.base)
     examples, held_out = _examples(base, options)
@@ -38,7 +48,8 @@ def train(options):
     validation = batches_of(held_out, "held-out examples") if held_out else None
     import torch
 
-    base.model.to(options.device)
+    if not options.shard:
+        base.model.to(options.device)
     torch.manual_seed(options.seed)  # of the adapter's start
     model = LoRAModel(
         base.model, rank=options.rank, alpha=options.alpha, dropout=options.dropout, target_modules=options.targets
@@ -47,10 +58,13 @@ def train(options):
     apart = f" and {len(held_out)} held out" if held_out else ""
     layers = len(model.lora_layers)
     say(f"{len(examples)} examples{apart}; {trainable:,} of {total:,} parameters train, in {layers} layers")
+    shard = options.shard and options.device
+    join(model, shard)  # already here, for the look before the first step
     before = mean_loss(model, validation, base.loss_fn) if held_out else None
     history = train_loop(
         model, batches, base.loss_fn, lr=options.lr, steps=options.steps, checkpoint=options.checkpoint,
         seed=options.seed, schedule=schedule, accumulate=options.accumulate, validation=validation,
+        shard=shard,
     )  # fmt: skip
     if not len(history):
         raise KeyboardInterrupt
@@ -60,11 +74,16 @@ def train(options):
     say(f"loss {history.loss[0]:.3f} at the first step, {sum(recent) / len(recent):.3f} over the last {len(recent)}")
     if history.best is not None:
         _say_which_is_kept(history, before)
-    print(options.out)
-    if history.stopped:
-        kept = "last step" if history.best is None else f"step of the lowest validation loss, {history.best}"
-        say(f"lora_teach train: {history.stopped}; the adapter is that of the {kept}")
-        return 130
+    return history
+
+
+def _check_places(options):
+    """Raise BadInput if what the run makes can't be written."""
+    with about("--out", options.out):
+        check_new_folder(options.out, (CONFIG_FILE, WEIGHTS_FILE, SUMMARY), options.overwrite, [options.base])
+    if options.checkpoint is not None:
+        with about("--checkpoint", options.checkpoint):
+            check_new_folder(options.checkpoint, ["checkpoint.pt"], overwrite=True, inputs=[options.base, options.out])
 
 
 def _examples(base, options):
@@ -113,6 +132,8 @@ def _save(model, folder, told):
 
     def write(place):
         model.save_adapter(place)
+        if not processes.is_writer():
+            return
         whole = {"adapter_sha256": digest(Path(place) / WEIGHTS_FILE)} | told
         text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
         replace_file(Path(place) / SUMMARY, lambda file: file.write_text(text, encoding="utf-8"))

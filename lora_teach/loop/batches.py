@@ -6,6 +6,8 @@ from lora_teach.loop.words import said
 
 import torch
 
+PLAIN = bool | int | float | str | None  # what a batch may hold besides tensors, the same for all of its rows
+
 
 def endless(batches):
     """Yield batches for ever, starting over at each end."""

@@ -9,7 +9,7 @@ import math
 import warnings
 
 from lora_teach.layer import LoRALayer
-from lora_teach.loop.batches import leaves, loss_of, map_tensors
+from lora_teach.loop.batches import PLAIN, leaves, loss_of, map_tensors
 from lora_teach.loop.interrupts import held_back
 from lora_teach.loop.optimizer import check_gradients_are_on
 from lora_teach.loop.rollback import copy_all, norm_of
@@ -19,16 +19,16 @@ import torch
 from torch import nn
 
 MOST = 8  # shapes of batches that are recorded; each keeps its gradients
-PLAIN = bool | int | float | str | None
 
 
-def can_capture(device, given, accumulate):
+def can_capture(device, given, accumulate, processes=1):
     """Tell whether steps on ``device`` can be captured; if not, a warning says why, and they run as they are written.
 
     Args:
         device: The parameters' device.
         given: The user's own optimiser, or None.
         accumulate: Batches that make up one update.
+        processes: How many train together.
     """
     why = None
     if device.type != "cuda":
@@ -37,6 +37,8 @@ def can_capture(device, given, accumulate):
         why = "the optimiser is your own; leave it out, and AdamW is made in the form that can be captured"
     elif accumulate > 1:
         why = f"accumulate={accumulate} makes one update of several batches; use larger batches instead"
+    elif processes > 1:
+        why = f"{processes} processes train together, and their messages are not recorded"
     if why:
         _warn(why)
     return why is None

@@ -9,6 +9,7 @@ from lora_teach.loop.optimizer import Resumable
 from lora_teach.loop.rollback import copy_all
 from lora_teach.overlay.inspection import overlays
 from lora_teach.utils.atomic_write import replace_file
+from lora_teach.utils.processes import gathered, in_shards_as, is_writer, on_writer, own, whole
 from lora_teach.utils.validation import check_count
 
 import torch
@@ -34,17 +35,25 @@ class Checkpoint:
         self.file = None if folder is None else Path(folder) / "checkpoint.pt"
         self.steps, self.state, self.settle, self._saved, self._batches = [], state, settle, None, Digest()
         if self.file is not None:
-            self._try_to_write()
+            on_writer(self._try_to_write)
             self.belongs_to = belongs_to()
 
     def read(self):
         """Return the steps of the run that is kept, as tuples, after checking that it is this one; changes nothing."""
-        if self.file is None or not self.file.is_file():
+        if self.file is None:
             return []
+        self._saved = on_writer(self._read)  # in all processes, who need not see the same disk
+        self.steps = list(self._saved["steps"]) if self._saved else []
+        return list(self.steps)
+
+    def _read(self):
+        """Return what is kept, or None if nothing is."""
+        if not self.file.is_file():
+            return None
         try:
             saved = torch.load(self.file, map_location="cpu", weights_only=True)  # tensors and numbers only, no code
             digest = saved.pop("digest")
-            belongs_to, self.steps = saved["belongs_to"], list(saved["steps"])
+            belongs_to, _ = saved["belongs_to"], saved["steps"]
         except Exception as error:
             raise ValueError(f"{self.file} is damaged ({error!r}). Delete it to start afresh.") from None
         if digest != str(Digest().add(saved)):
@@ -58,8 +67,7 @@ class Checkpoint:
                 )
         if self.state.keys() - saved.keys():
             raise ValueError(f"{self.file} is damaged: a part of it is missing. Delete it to start afresh.")
-        self._saved = saved
-        return list(self.steps)
+        return saved
 
     def saw(self, batch):
         """Note a batch; returns it."""
@@ -88,8 +96,9 @@ class Checkpoint:
         if last or len(self.steps) % self.every == 0:
             saved = {name: get() for name, (get, _) in self.state.items()}
             saved |= {"belongs_to": self.belongs_to, "steps": self.steps, "batches": str(self._batches)}
-            saved["digest"] = str(Digest().add(saved))
-            replace_file(self.file, lambda file: torch.save(saved, file))
+            if is_writer():
+                saved["digest"] = str(Digest().add(saved))
+                replace_file(self.file, lambda file: torch.save(saved, file))
 
     def _try_to_write(self):
         try:
@@ -137,10 +146,10 @@ def keep(folder, every, settings, model, named, buffers, optimizer, given, batch
     state = {
         "optimizer": (resumable.get, resumable.put),  # first: it refuses what it can't take
         "trained": (
-            lambda: [value.detach() for value in trained().values()],
-            lambda saved: copy_all(trained().values(), saved),
+            lambda: [whole(value.detach()) for value in trained().values()],
+            lambda saved: copy_all(trained().values(), map(in_shards_as, saved, trained().values())),
         ),
-        "random": (lambda: randomness.inside, lambda saved: setattr(randomness, "inside", saved)),
+        "random": (lambda: gathered(randomness.inside), lambda saved: setattr(randomness, "inside", own(saved))),
     }
     if validation.batches is not None:
         state["best"] = (validation.get, validation.put)

@@ -7,6 +7,7 @@ import numbers
 from lora_teach.loop.interrupts import import_what_training_needs
 from lora_teach.loop.words import said
 from lora_teach.overlay.inspection import check_trains, overlays
+from lora_teach.utils.processes import in_shards_as, whole
 from lora_teach.utils.validation import check_above_zero, check_count
 
 import torch
@@ -124,12 +125,22 @@ class Resumable:
 
     def __init__(self, optimizer):
         self.optimizer, self._kept = optimizer, None
-        self.get = optimizer.state_dict
+
+    def get(self):
+        """Return the state to keep."""
+        saved = self.optimizer.state_dict()
+        state = {key: {name: whole(value) for name, value in one.items()} for key, one in saved["state"].items()}
+        return saved | {"state": state}
 
     def put(self, saved):
         """Take the state that was kept; the settings wait for `settle`."""
         fresh = self._settings()
-        self.optimizer.load_state_dict(saved)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        state = {
+            key: {name: in_shards_as(value, parameters[key]) for name, value in one.items()}
+            for key, one in saved["state"].items()
+        }
+        self.optimizer.load_state_dict(saved | {"state": state})
         self._kept = list(zip(fresh, self._settings(), strict=True))
         for group, settings in zip(self.optimizer.param_groups, fresh, strict=True):
             group.update(settings)
@@ -157,4 +168,4 @@ def forget_what_is_not_finite(optimizer):
 
 def gradients_are_finite(parameters):
     """Tell whether every number of every gradient is finite."""
-    return math.isfinite(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    return math.isfinite(whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])))

@@ -7,6 +7,7 @@ from lora_teach.loop.effects import Effects
 from lora_teach.loop.history import NonFiniteLoss
 from lora_teach.loop.nonfinite import causes
 from lora_teach.loop.optimizer import forget_what_is_not_finite, gradients_are_finite, set_lrs
+from lora_teach.utils.processes import local, whole
 
 import torch
 from torch import nn
@@ -87,10 +88,11 @@ def left_as_found(model, optimizer, lrs):
 @torch.no_grad()
 def norm_of(tensors):
     """Return the total norm of all numbers in ``tensors``, a tensor of no dimension: finite if they all are."""
-    return nn.utils.get_total_norm([tensor.detach() for tensor in tensors])
+    return whole(nn.utils.get_total_norm([tensor.detach() for tensor in tensors]))
 
 
 @torch.no_grad()
 def copy_all(into, values):
     """Copy each of ``values`` into the tensor of the same place in ``into``."""
-    torch._foreach_copy_(list(into), list(values))  # a few kernels on a GPU, where a loop takes one for each
+    # A few kernels on a GPU, where a loop takes one for each.
+    torch._foreach_copy_([local(place) for place in into], [local(value) for value in values])

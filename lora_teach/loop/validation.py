@@ -9,6 +9,7 @@ from lora_teach.loop.history import NonFiniteLoss
 from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.rollback import copy_all
 from lora_teach.loop.weights import counted
+from lora_teach.utils.processes import agreed, in_shards_as, whole
 from lora_teach.utils.validation import check_count
 
 import torch
@@ -94,7 +95,7 @@ class Validation:
             return None
         try:
             with IsolatedRandomness(0, next(model.parameters()).device):  # a DataLoader draws some
-                loss = mean_loss(model, self.batches, loss_fn)
+                loss = agreed(mean_loss(model, self.batches, loss_fn))
             if not math.isfinite(loss):
                 why = "Try a lower learning rate, and look at the held-out examples."
                 raise NonFiniteLoss(f"the validation loss is {loss} after step {step}. {why}", step)
@@ -114,8 +115,8 @@ class Validation:
 
     def get(self):
         """Return the best look as a checkpoint keeps it."""
-        return self.best
+        return self.best and (*self.best[:2], [whole(value) for value in self.best[2]])
 
     def put(self, saved):
         """Take a best look from a checkpoint."""
-        self.best = saved
+        self.best = saved and (*saved[:2], list(map(in_shards_as, saved[2], self.trained().values())))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from functools import partial
 
+from lora_teach.overlay.names import unwrapped
+
 import torch
 from torch.nn.modules.loss import _WeightedLoss
 
@@ -16,9 +18,9 @@ def weights_of(parts, loss_fn, model):
         ValueError: There are several parts, and ``loss_fn`` says that it is no plain mean.
     """
     if len(parts) == 1:
-        return [1.0]
+        return [1.0]  # whatever the loss is
     _check_is_a_mean(loss_fn)
-    counts = [counted(part, loss_fn, model) for part in parts]
+    counts = [0 if part is None else counted(part, loss_fn, model) for part in parts]
     total = sum(counts)
     return [count / total if total else 1 / len(parts) for count in counts]
 
@@ -55,6 +57,7 @@ def rows_of(batch):
 
 
 def _shifts(model):
+    model = model if model is None else unwrapped(model)
     encodes_too = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
     return getattr(model, "loss_type", None) in SHIFTED and not encodes_too
 

@@ -7,6 +7,7 @@ from lora_teach.layers.build import fits, sizes
 from lora_teach.loop.words import said
 from lora_teach.overlay.names import REPLICATED, submodule
 from lora_teach.overlay.nested_modules import walk
+from lora_teach.utils.processes import whole
 
 import torch
 
@@ -59,8 +60,9 @@ def _check_layer(path, layer, weight):
         return
     if weight == 0:
         raise ValueError(f"{path}: its adapter has the weight 0 in the mixture, so it gets no gradient. Leave it out.")
-    zeros, scale = not layer.lora_A.any() and not layer.lora_B.any(), layer.scaling
-    if isinstance(scale, torch.Tensor) and (scale.any() or layer.lora_B.any()):
+    A, B, scale = (whole(one) for one in (layer.lora_A, layer.lora_B, layer.scaling))
+    zeros = not A.any() and not B.any()
+    if isinstance(scale, torch.Tensor) and (scale.any() or B.any()):
         scale = 1.0  # it learns
     if not scale or zeros:
         why = f"alpha={layer.alpha} makes the scaling 0"

@@ -33,6 +33,7 @@ from lora_teach.peft_format.folder import (
 from lora_teach.peft_format.regexes import refuse_costly
 from lora_teach.peft_format.swap import write_pair
 from lora_teach.peft_format.wrappers import without_wrappers
+from lora_teach.utils.processes import is_writer, local, on_writer, whole
 
 import torch
 from safetensors.torch import save_file
@@ -55,10 +56,10 @@ def save(model, folder, adapter_name):
     layers = dict(walk(model.adapters[adapter_name]))
     for path, layer in layers.items():
         _check_has_a_place(path, layer)
-        tensors |= {key: place.detach().contiguous().cpu() for key, place in _places(path, layer).items()}
+        tensors |= {key: whole(place.detach()).contiguous().cpu() for key, place in _places(path, layer).items()}
         if hasattr(layer, "trained_bias"):
-            tensors[f"{PREFIX}{path}{BIAS}"] = layer.trained_bias.cpu()  # (out_features,)
-        scales[path] = torch.as_tensor(layer.scaling, dtype=torch.float64).item()
+            tensors[f"{PREFIX}{path}{BIAS}"] = whole(layer.trained_bias).cpu()  # (out_features,)
+        scales[path] = torch.as_tensor(whole(layer.scaling), dtype=torch.float64).item()
         if isinstance(layer.scaling, torch.Tensor):
             learnable.append(path)
     variants = {layer.variant: layer.label for layer in layers.values()}
@@ -67,7 +68,7 @@ def save(model, folder, adapter_name):
         raise ValueError(f"some layers are {label} and others are not; a file has all of one variant.")
     for path, copy in walk(model.saved_modules[adapter_name]):
         for key, value in copy.state_dict().items():
-            tensors[f"{PREFIX}{path}.{key}"] = value.detach().clone().contiguous().cpu()
+            tensors[f"{PREFIX}{path}.{key}"] = whole(value.detach()).clone().contiguous().cpu()
     for key, tensor in tensors.items():
         _check_finite(key, tensor)
     config = to_peft(model, adapter_name, scales)
@@ -79,7 +80,14 @@ def save(model, folder, adapter_name):
         if name != "lora" and not VARIANTS[name][layer.kind].file_fields:  # else the config tells
             metadata["lora_teach.variant"] = name
     text = json.dumps(config, indent=2) + "\n"
-    write_pair(folder, text, lambda file, more: save_file(tensors, file, metadata | more))
+
+    def write():
+        write_pair(folder, text, lambda file, more: save_file(tensors, file, metadata | more))
+
+    if any(local(parameter) is not parameter for parameter in model.adapters[adapter_name].parameters()):
+        on_writer(write)  # in shards, so that all processes are here
+    elif is_writer():  # of several processes that have trained it together
+        write()
 
 
 def load(model, folder, adapter_name):
