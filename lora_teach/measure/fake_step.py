@@ -53,6 +53,14 @@ def fake_step(
     packed = next((name for name, p in model.named_parameters() if not p.is_floating_point()), None)
     if rank is None and packed is not None:
         raise ValueError(f"without a rank all weights train, and {packed} is quantised, so it can't. Give a rank.")
+    foreign = next((p for p in model.parameters() if type(p) is not nn.Parameter), None)
+    if foreign is not None:
+        kind = type(foreign)
+        raise TypeError(
+            f"{type(model).__name__} has weights in {kind.__name__} of {kind.__module__}, which can't be run without "
+            "data. Give the model from before quantising, and lora_teach.bases.quantized.quantize_ over it; or measure "
+            "a step: measure_memory(model, batch), count_flops(model, batch)."
+        )
     positions = _positions(model)
     if seq_len > positions:
         raise ValueError(f"seq_len={seq_len} is longer than the model's {positions} positions.")
