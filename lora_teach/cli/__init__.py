@@ -71,7 +71,7 @@ def train(options):
     if options.checkpoint is not None:
         with _about("--checkpoint", options.checkpoint):
             check_new_folder(options.checkpoint, ["checkpoint.pt"], overwrite=True, inputs=[options.base, options.out])
-    base = _load_base(options.base)
+    base = _load_base(options.base, options.quantize)
     examples = base.read(options.data)
     batches = base.batches(examples, options.batch_size, options.seed, options.max_length)
     import torch
@@ -110,7 +110,7 @@ def generate(options):
         read = [options.data, *_files(options.adapter), *_files(options.base)]
         with _about("--out", options.out):
             options.out = check_new_file(options.out, options.overwrite, read)
-    base = _load_base(options.base)
+    base = _load_base(options.base, options.quantize)
     examples = [base.asked(options.prompt)] if options.data is None else base.read(options.data, completions=False)
     base.model.to(options.device)
     model = base.model
@@ -156,9 +156,9 @@ def show_doctor(options):
         _print(str(diagnose_folder(options.folder, model, batch, loss_fn)))
 
 
-def _load_base(name):
+def _load_base(name, quantize=None):
     with _about("--base", name):
-        return load_base(name, _say)
+        return load_base(name, _say, quantize)
 
 
 def _save(model, folder):

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lora_teach.bases.registry import KNOWN
+from lora_teach.bases.registry import KNOWN, QUANTIZERS
 
 EXAMPLES = """examples:
   python -m lora_teach train --base smollm2 --data train.jsonl --rank 8 --alpha 16 --lr 1e-3 --steps 60 --out adapter
@@ -80,6 +80,7 @@ def _parser():
 
 def _add_base(parser):
     parser.add_argument("--base", default="smollm2", help=KNOWN)
+    parser.add_argument("--quantize", choices=QUANTIZERS, help="quantise the base's linear layers, as QLoRA does it")
     parser.add_argument("--device", type=_device, default="", help="cpu, cuda or mps; the fastest there is")
 
 

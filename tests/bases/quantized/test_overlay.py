@@ -3,12 +3,11 @@
 import copy
 
 from lora_teach import LoRAModel, train
-from lora_teach.bases.quantized import dequantize_, quantize_
+from lora_teach.bases.quantized import dequantize_, quantize_, quantize_with_bitsandbytes_
 from lora_teach.doctor import diagnose
 from lora_teach.measure import lora_parameters, measure_memory, predict_flops, predict_memory
 from lora_teach.measure.costs import new_base, random_batch
 from lora_teach.measure.flops import count_flops
-from tests.bases.quantized.bitsandbytes import eight_bits, four_bits
 from tests.toy import awake, bits, fixed, numbers, picture, same_bits, same_picture
 
 import pytest
@@ -17,7 +16,14 @@ import torch.nn.functional as F
 from torch import nn
 
 IN, HIDDEN, OUT, RANK = 64, 96, 32, 3
-KINDS = {"ours": quantize_, "Linear4bit": four_bits, "Linear8bitLt": eight_bits}
+
+
+def by_bitsandbytes(base, kind="nf4"):
+    pytest.importorskip("bitsandbytes")
+    return quantize_with_bitsandbytes_(base, kind, block_size=32)
+
+
+KINDS = {"ours": quantize_, "Linear4bit": by_bitsandbytes, "Linear8bitLt": lambda base: by_bitsandbytes(base, "int8")}
 
 
 def plain():
@@ -171,7 +177,7 @@ def test_what_cannot_be_predicted_is_said():
     with pytest.raises(ValueError, match="all weights train, and .*is quantised.*Give a rank"):
         predict_memory(quantize_(new_base("tiny Llama")), 2, 5)
     with pytest.raises(TypeError, match="Params4bit of bitsandbytes.*quantize_.*measure_memory"):
-        predict_memory(four_bits(plain()), 2, 5, rank=2)
+        predict_memory(by_bitsandbytes(plain()), 2, 5, rank=2)
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch.compile's own doing
