@@ -1,6 +1,6 @@
 """What four bits cost: the error by bits and block size, and LoRA over an NF4 base beside LoRA over float32.
 
-    OMP_NUM_THREADS=1 python data/make_quantized.py [--out FILE] [--most RUNS]       about 15 minutes on one free core
+    OMP_NUM_THREADS=1 python data/make_quantized.py [--out FILE] [--most RUNS]       about 20 minutes on one free core
 
 On NameGPT, with its learning rate chosen on validation names, and on SmolLM2 and the task of notebook 07, whose float32
 runs lie in ``answer_sheet.json``. Every run is written as soon as it is done, and a command that is given again goes on
@@ -35,7 +35,7 @@ SETTINGS = {
         "batch_size": 32,
     },
     "SmolLM2": {
-        "rank": 8, "alpha": 16, "lr": 1e-3, "batch_size": 6, "steps": 20, "sentences": 24, "most_tokens": 64,
+        "rank": 8, "alpha": 16, "lr": 1e-3, "batch_size": 6, "steps": [20, 40, 60], "sentences": 24, "most_tokens": 64,
         "float32": "answer_sheet.json",
     },
 }  # fmt: skip
@@ -104,18 +104,17 @@ def merged_entry(models, base, language):
 
 
 def language_model_run(base, exam, seed, rank, alpha, steps, **options):
-    """Train one adapter over a quantised SmolLM2 on notebook 07's task; return its losses and its last sheet."""
+    """Train one adapter over a quantised SmolLM2 on notebook 07's task; return its losses and its sheets."""
     torch.manual_seed(seed)
-    model, losses, started = LoRAModel(base.model, rank=rank, alpha=alpha), [], time.perf_counter()
+    model, losses, found, started = LoRAModel(base.model, rank=rank, alpha=alpha), [], {}, time.perf_counter()
     try:
-        for piece in sheets.exam_steps(base, model, exam, steps, [steps], seed=seed, **options):
+        for piece in sheets.exam_steps(base, model, exam, max(steps), steps, seed=seed, **options):
             if isinstance(piece, sheets.Sheet):
                 marks = ["".join(str(int(mark)) for mark in row) for row in piece.marks]
+                found[str(len(losses))] = {"right": piece.right(), "marks": marks, "answers": list(piece.answers)}
             else:
                 losses.append(piece.loss)
-        return {"loss": losses, "right": piece.right(), "marks": marks, "answers": list(piece.answers)} | {
-            "seconds": round(time.perf_counter() - started)
-        }
+        return {"loss": losses, "sheets": found, "seconds": round(time.perf_counter() - started)}
     finally:
         model.remove()
 
