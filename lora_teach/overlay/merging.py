@@ -108,7 +108,9 @@ def _check_mergeable(name, module, owners):
     if eight_bits or not weight.is_floating_point() or not fits(module):
         raise ValueError(
             f"{name}: its weight is quantised ({weight.dtype}), so the sum could not be stored in it exactly. Keep the "
-            "adapter beside it, or merge into an unquantised copy of the base."
+            "adapter beside it; or make the weights plain first, for lora_teach's own by dequantize_(model) of "
+            "lora_teach.bases.quantized, which makes the base as large as it was. Don't merge into the weights from "
+            "before quantising: the adapter was not trained on these."
         )
     if not known_forward(module):
         raise ValueError(
