@@ -1,5 +1,6 @@
 """One adapter of a LoRAModel: its layers, its saved modules and their state."""
 
+import difflib
 from collections.abc import Mapping
 from math import isfinite
 from numbers import Real
@@ -83,7 +84,9 @@ def mixture_of(choice, adapters):
 def check_known(name, adapters):
     """Raise KeyError if ``name`` is none of ``adapters``."""
     if name not in adapters:
-        raise KeyError(f"there is no adapter {name!r}; there are: {', '.join(map(repr, adapters)) or 'none'}")
+        near = difflib.get_close_matches(str(name), adapters, n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise KeyError(f"there is no adapter {name!r}; {meant}there are: {', '.join(map(repr, adapters)) or 'none'}")
 
 
 def check_name(name, taken=()):

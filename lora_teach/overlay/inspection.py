@@ -38,6 +38,11 @@ def check_trains(model):
     check_in_place(model)
     if model.is_disabled:
         raise RuntimeError("the model is inside disabled(), so its adapters are not in use. Leave that block first.")
+    if model.open_rows is not None:
+        raise RuntimeError(
+            "the model is inside rows(), which names the rows of one batch, and a run has many batches. Leave that "
+            "block first, or write your own loop with a block for each batch."
+        )
     unfrozen = [name for name, parameter in model.base_model.named_parameters() if parameter.requires_grad]
     if unfrozen:
         warnings.warn(said("base_not_frozen", count=len(unfrozen), first=unfrozen[0]), stacklevel=4)
