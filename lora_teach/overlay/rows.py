@@ -128,7 +128,7 @@ def _add_each(x, base_output, A, B):
 
 
 def _side_by_side(layers, index, dtype):
-    """Return each row's A, with the scaling in it, ``(rows, in_features, rank)``, and B ``(rows, rank, out_features)``."""
+    """Return each row's A ``(rows, in_features, rank)``, scaled, and B ``(rows, rank, out_features)``."""
     A, B = [layer.lora_A * layer.scaling for layer in layers], [layer.lora_B for layer in layers]
     rank = max(layer.rank for layer in layers)
     if any(layer.rank < rank for layer in layers):  # filled up with zeros
