@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 from lora_teach.config import given_config
+from lora_teach.layers.tokens import TrainedTokens
 from lora_teach.overlay.adapter import Adapter, check_known, check_name, mixture_of
 from lora_teach.overlay.base import Found, check_base, forget_compiled, keep_dense, refuse_writing_the_base
 from lora_teach.overlay.counting import count_numbers, report
@@ -66,7 +67,7 @@ class LoRAModel(nn.Module):
     Attributes:
         base_model: The base, in place.
         adapters: ``{adapter name: its layers}``; the layers are under the dotted names of the modules they adapt.
-        saved_modules: ``{adapter name: its own copies of modules_to_save}``.
+        saved_modules: ``{adapter name: its own copies of modules_to_save, and its rows of tables}``.
         left_out: ``{adapter name: {module name: why it is not adapted}}``.
 
     Raises:
@@ -101,10 +102,12 @@ class LoRAModel(nn.Module):
         if self._disabled:
             return None, []
         if self._rows is not None:
-            return None, self._rows.updates_at(path, self.adapters)
+            return None, self._rows.updates_at(path, self.adapters, self.saved_modules)
         updates = []
         for name, weight in self._active.items():
             copy, layer = self.saved_modules[name].get(path), self.adapters[name].get(path)
+            if isinstance(copy, TrainedTokens):
+                copy, layer = None, copy
             if copy is not None:
                 return copy, []
             if layer is not None and self._backup is None:  # under a merge the update is in the base's weight
@@ -295,6 +298,7 @@ class LoRAModel(nn.Module):
             return self.base_model
         if merge:
             saved = [pair for adapter in self._active for pair in walk(self.saved_modules[adapter])]
+            saved = [(path, copy) for path, copy in saved if not isinstance(copy, TrainedTokens)]
             for path, _ in saved:
                 check_replaceable(self.base_model, path)
             self.merge()

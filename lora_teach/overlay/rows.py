@@ -1,7 +1,9 @@
 """A batch in which each row has its own adapter: what a LoRAModel adds to the outputs inside `rows`."""
 
 from lora_teach.layer import LoRALayer
+from lora_teach.layers.tokens import TrainedTokens
 from lora_teach.overlay.adapter import check_known
+from lora_teach.overlay.nested_modules import walk
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +28,10 @@ class Rows:
         self.used = list(dict.fromkeys(name for name in self.names if name is not None))
         for name in self.used:
             check_known(name, adapters)
-            if len(adapters[name].saved_modules):
+            saved = [path for path, one in walk(adapters[name].saved_modules) if not isinstance(one, TrainedTokens)]
+            if saved:
                 raise ValueError(
-                    f"adapter {name!r} has its own {next(iter(adapters[name].saved_modules))!r}, which takes the "
+                    f"adapter {name!r} has its own {saved[0]!r}, which takes the "
                     "module's place for the whole batch. Call the model once for its rows, with set_adapter."
                 )
         for path, module in base.named_modules():
@@ -40,9 +43,10 @@ class Rows:
         self._indices = {}
         self.kept = {}  # path -> (what they were made of, each row's factors)
 
-    def updates_at(self, path, adapters):
-        """Return what is active at the module called ``path``, as LoRAModel.updates_for does."""
-        layers = {name: adapters[name].get(path) for name in self.used}
+    def updates_at(self, path, *tables):
+        """Return what is active at the module called ``path``, as LoRAModel.updates_for does, of its two tables."""
+        found = ((name, [table[name].get(path) for table in tables]) for name in self.used)
+        layers = {name: next((layer for layer in layers if layer is not None), None) for name, layers in found}
         layers = {name: layer for name, layer in layers.items() if layer is not None}
         return [(1, RowUpdate(self, path, layers))] if layers else []
 
@@ -87,8 +91,10 @@ class RowUpdate:
             return _add_each(x, base_output, *self._factors(index, x.dtype))
         for place, layer in enumerate(self.layers.values()):
             at = (index == place).nonzero().squeeze(1)  # the rows of this adapter
-            update = layer(x[at]).to(base_output.dtype)
-            base_output = base_output.index_add(0, at, update)
+            own = base_output[at]
+            takes = getattr(layer.forward, "takes_base_output", False)
+            own = layer(x[at], base_output=own) if takes else own + layer(x[at]).to(own.dtype)
+            base_output = base_output.index_copy(0, at, own)
         return base_output
 
     forward.takes_base_output = True

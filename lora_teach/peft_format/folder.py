@@ -20,6 +20,7 @@ FACTORS = {
     ".lora_embedding_A": ("A", ".lora_embedding_B"),
     ".lora_embedding_B": ("B", ".lora_embedding_A"),
 }
+TOKEN_ROWS = ".token_adapter.trainable_tokens_delta"
 MAGNITUDES = (".lora_magnitude_vector", ".lora_magnitude_vector.weight")
 
 
