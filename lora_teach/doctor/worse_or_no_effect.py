@@ -3,7 +3,10 @@
 from collections import Counter
 
 from lora_teach.doctor.report import SYMPTOMS, fault, some
+from lora_teach.layers.tokens import TrainedTokens
 from lora_teach.loop.words import WORDS
+from lora_teach.overlay.names import submodule
+from lora_teach.overlay.nested_modules import walk
 
 import torch
 from torch import nn
@@ -130,7 +133,7 @@ def missing_keys(case):
             return f"A·B is zero in {len(still)} of {len(layers)} adapted layers, as at the start: {some(still)}"
 
 
-@fault(WORSE, 'modules_to_save=["embed_tokens"], or trainable_token_indices=[…] in PEFT\'s LoraConfig.')
+@fault(WORSE, 'trainable_token_indices=[…] with their ids, or modules_to_save=["embed_tokens"].')
 def new_tokens_not_trained(case):
     """The batch has tokens whose embedding was just added and is frozen."""
     if case.trial is None or case.trial.tokens is None:
@@ -143,9 +146,20 @@ def new_tokens_not_trained(case):
         if adapted or module.weight.requires_grad or not _holds_tokens(case.model, module, name):
             continue
         new = _untrained_rows(module, tokens[tokens != (-1 if module.padding_idx is None else module.padding_idx)])
+        new = [token for token in new if token not in _own_rows(case, module)]
         if new:
             rows = f"{len(new)} of the batch's tokens have rows as new: {some(map(str, new))}"
             return f"{case.short(name)} is frozen, and {rows}"
+
+
+def _own_rows(case, module):
+    """Return the tokens for which an active adapter of a LoRAModel has rows of its own in place of ``module``'s."""
+    overlay, own = case.overlay, set()
+    for adapter in () if overlay is None else overlay.active_adapters:
+        for path, rows in walk(overlay.saved_modules[adapter]):
+            if isinstance(rows, TrainedTokens) and submodule(overlay.base_model, path) is module:
+                own.update(rows.indices.tolist())
+    return own
 
 
 def _holds_tokens(model, module, name):

@@ -114,7 +114,7 @@ class Checkpoint:
 def _frozen(model):
     """Return ``{name: parameter}`` of what the active adapters hold and don't train, such as LoRA-FA's A."""
     return {
-        f"{adapter}.{name}, frozen": parameter
+        f"adapters.{adapter}.{name} (frozen)": parameter
         for overlay in overlays(model)
         for adapter in overlay.active_adapters
         for name, parameter in overlay.adapters[adapter].named_parameters()

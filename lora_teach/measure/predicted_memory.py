@@ -58,7 +58,8 @@ def predict_memory(
     states = STATES[check_choice("optimizer", optimizer, STATES)]
     options = dict(rank=rank, target_modules=target_modules, variant=variant, dtype=dtype, padded=padded)
     step = _step(model, batch_size, seq_len, checkpointing, options)
-    base = [p.numel() * (p.dtype if dtype is None else dtype).itemsize for p in model.parameters()]
+    cast = [p.dtype if dtype is None or not p.is_floating_point() else dtype for p in model.parameters()]
+    base = [p.numel() * kind.itemsize for p, kind in zip(model.parameters(), cast, strict=True)]
     adapters = sum(times * step.amounts[tensor] for tensor, times, _ in step.adapters)
     training, tensors = sum(base), len(base)
     if rank is not None:

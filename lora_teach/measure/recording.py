@@ -119,10 +119,14 @@ class Recorder(TorchDispatchMode):
             self._multiply(flops, q.requires_grad + k.requires_grad)
             self._multiply(flops, (q.requires_grad or k.requires_grad) + v.requires_grad)
         elif kind in flop_registry:
+            module, x = self.running[-1] if self.running else (None, None)
             sides = args[1:3] if kind in (aten.addmm, aten.baddbmm) else args[:2]
             sides = [storage_id(side) for side in sides if side.requires_grad and torch.is_grad_enabled()]
             weights = sum(side in self.parameters or side in self.casts for side in sides)
-            self._multiply(flop_registry[kind](*args, **(kwargs or {}), out_val=made), len(sides) - weights, weights)
+            to_inputs = len(sides) - weights
+            if is_adaptable(module) and not torch.is_grad_enabled():  # in an autograd.Function, as of a quantised layer
+                to_inputs = int(x.requires_grad)
+            self._multiply(flop_registry[kind](*args, **(kwargs or {}), out_val=made), to_inputs, weights)
         return made
 
     def _multiply(self, flops, to_inputs, to_weights=0):

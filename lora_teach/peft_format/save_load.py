@@ -62,9 +62,9 @@ def save(model, folder, adapter_name):
         scales[path] = torch.as_tensor(whole(layer.scaling), dtype=torch.float64).item()
         if isinstance(layer.scaling, torch.Tensor):
             learnable.append(path)
-    variants = {layer.variant: layer.label for layer in layers.values()}
+    variants = {layer.variant: layer for layer in layers.values()}
     if len(variants) > 1:
-        label = next(label for name, label in variants.items() if name != "lora")
+        label = next(layer.label for name, layer in variants.items() if name != "lora")
         raise ValueError(f"some layers are {label} and others are not; a file has all of one variant.")
     for path, copy in walk(model.saved_modules[adapter_name]):
         for key, value in copy.state_dict().items():
@@ -76,8 +76,8 @@ def save(model, folder, adapter_name):
     metadata = {"format": "pt", "lora_teach.scales": json.dumps(scales)}
     if learnable:
         metadata["lora_teach.learnable_scaling"] = json.dumps(learnable)
-    for name in variants:
-        if name != "lora" and not VARIANTS[name][layer.kind].file_fields:  # else the config tells
+    for name, layer in variants.items():
+        if name != "lora" and not layer.file_fields:  # else the config tells
             metadata["lora_teach.variant"] = name
     text = json.dumps(config, indent=2) + "\n"
 
