@@ -63,7 +63,8 @@ class Curves:
 
     @styled
     def __init__(self, settings, way, guess):
-        self.languages, self.way, self.guess = [settings[which] for which in ("old", "new", "base")], way, guess
+        self.guess = check_guess(guess, 0, 10, "a loss in nats")
+        self.languages, self.way = [settings[which] for which in ("old", "new", "base")], way
         self.looks = settings["looks"]
         fig = figure(7.6, 3.4)
         axes = panels(fig)
