@@ -9,7 +9,7 @@ from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import diamond, figure, legend, line, panels, styled
 from lora_teach.utils.validation import check_choice, check_guess
 
-LIVE = {"old": "Finnish", "new": "Zulu", "base": "English", "rank": 4, "lr": 0.01, "steps": 120, "looks": 24,
+LIVE = {"old": "Finnish", "new": "Zulu", "base": "English", "rank": 4, "lr": 0.01, "steps": 120, "looks": 12,
         "batch_size": 32}  # fmt: skip
 
 
