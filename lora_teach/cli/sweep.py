@@ -37,9 +37,7 @@ def sweep(options):
 def _runs(options):
     """Yield the options of each run, in the same order in every process."""
     kept = {name: value for name, value in vars(options).items() if name not in ("ranks", "alphas", "lrs")}
-    ranks, alphas, lrs = (
-        getattr(options, f"{name}s") or [getattr(options, name)] for name in ("rank", "alpha", "lr")
-    )
+    ranks, alphas, lrs = (getattr(options, f"{name}s") or [getattr(options, name)] for name in ("rank", "alpha", "lr"))
     for rank, alpha, lr in product(dict.fromkeys(ranks), dict.fromkeys(alphas), dict.fromkeys(lrs)):
         name = f"rank{rank}-alpha{alpha or rank:g}-lr{lr:g}"
         own = {"rank": rank, "alpha": alpha, "lr": lr, "out": options.out / name}
