@@ -142,7 +142,8 @@ def main():
                 key = row["model"], row["way"]
                 first = one.setdefault(key, row)
                 row["efficiency"] = row["tokens a second"] / first["tokens a second"] * first["GPUs"] / count
-                case = f"{row['model']:13} {row['rows for each GPU']:>3} × {row['seq']} a GPU, {count} GPUs, {row['way']:5}"
+                size = f"{row['rows for each GPU']} × {row['seq']} a GPU"
+                case = f"{row['model']:13} {size:16} {count} GPUs, {row['way']:5}"
                 print(f"{case} {row['tokens a second']:>10,.0f} tokens/s  {row['milliseconds'][1]:8.1f} ms  "
                       f"efficiency {row['efficiency']:.2f}  peak {row['peak GiB']:.2f} GiB", flush=True)  # fmt: skip
                 rows.append(row)
