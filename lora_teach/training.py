@@ -115,7 +115,7 @@ def training_steps(
         checkpoint, checkpoint_every, settings, model, named, buffers, optimizer, given, batches, of_model, looks
     )
     done = run.read()
-    with left_as_found(model, optimizer, lrs if schedule else None), looks:
+    with team, left_as_found(model, optimizer, lrs if schedule else None), looks:
         with of_batches:
             for _ in range(len(done) * accumulate):
                 run.saw(next(stream))  # the batches that the resumed run has seen

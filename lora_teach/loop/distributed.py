@@ -22,9 +22,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Alone:
-    """One process: it has all rows, and its loss is the loss."""
+    """One process: it has all rows, and its loss is the loss. A context manager around the run."""
 
     rank, size, kind = 0, 1, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
 
     def learner(self, model):
         """Return what is called in the place of ``model``."""
@@ -66,11 +72,16 @@ class Team(Alone):
         _check_same_start(model)
         if shard:
             _shard(model, shard, optimizer)
-        self._sharded = bool(shard)
+            model.reshard()
+        self._sharded = model if shard else None
+
+    def __exit__(self, *exception):
+        if self._sharded is not None:  # a forward alone leaves whole copies in the shards' place, soon out of date
+            self._sharded.reshard()
 
     def learner(self, model):
         """Return ``model`` under DistributedDataParallel, or itself where it is in shards."""
-        if self._sharded:
+        if self._sharded is not None:
             return model
         if self._parallel is None:
             with warnings.catch_warnings():
