@@ -57,6 +57,14 @@ def test_the_three_usual_answers_are_one_and_both_lists_are_another():
     assert np.ptp([one[1] for one in usual]) < 0.05 and min(one[0] for one in usual) > 3.5 > 2.3 > ends[BOTH][0]
 
 
+def test_a_quarter_of_the_names_keeps_three_quarters_and_a_tenth_half():
+    view = Rehearsal()
+    (_, lost), base = view.losses(0.0), view.base[1]
+    kept = {share: (lost - view.losses(share)[1]) / (lost - base) for share in (0.1, 0.25)}
+    assert 0.45 < kept[0.1] < 0.55 and 0.7 < kept[0.25] < 0.8
+    assert view.losses(0.25)[0] - view.losses(0.0)[0] < 0.1
+
+
 def test_rehearsal_needs_data_and_beats_the_dial_that_needs_none():
     view = Rehearsal()
     for share in (0.1, 0.25, 0.5):
