@@ -1,7 +1,7 @@
 """The options of one adapter, checked when they are made."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
 from lora_teach.layer import INITS, SCALINGS, VARIANTS
@@ -22,11 +22,15 @@ class LoRAConfig:
             ``nn.Conv2d`` is adapted if it is named.
         exclude_modules: Layers to leave out, given in the same two ways.
         modules_to_save: Modules of which the adapter has a fully trained copy of its own, such as a new head.
+        trainable_token_indices: Tokens whose rows the adapter trains, for new ones such as the marks of a chat. A list
+            means the input embedding's; ``{name of a table: list}`` says which. What is tied to it follows.
         scaling: ``"alpha/r"``, ``"alpha/sqrt(r)"`` or ``"alpha"``.
         learnable_scaling: Learn each layer's scaling.
         dropout: Probability in [0, 1), on the adapter's input, in training.
-        variant: Kind of layer, by its registered name: ``"lora"`` or, for linear layers, one of `lora_teach.layers`.
-        init: Start of ``lora_A``: ``"uniform"`` or ``"randn"``.
+        variant: Kind of layer, by its registered name: ``"lora"``, ``"dora"``, ``"pissa"`` or ``"lora_fa"``, one file
+            each in `lora_teach.layers`.
+        init: Start of the factors: ``"uniform"`` or ``"randn"`` draws A, ``"uniform_B"`` draws B. ``"pissa"`` takes
+            both from the weight, and means the same as ``variant="pissa"``.
         rank_pattern: Ranks of single layers, ``{regular expression for the end of a name: rank}``; first match counts.
         alpha_pattern: The same for alphas.
 
@@ -47,6 +51,7 @@ class LoRAConfig:
     init: str = "uniform"
     rank_pattern: dict = field(default_factory=dict)
     alpha_pattern: dict = field(default_factory=dict)
+    trainable_token_indices: list | dict | None = None
 
     def __new__(cls, *args, **options):
         """Refuse unknown options by name."""
@@ -65,7 +70,7 @@ class LoRAConfig:
         store(self, "dropout", check_dropout(self.dropout))
         check_choice("scaling", self.scaling, SCALINGS)
         check_choice("variant", self.variant, VARIANTS)
-        check_choice("init", self.init, INITS)
+        self._settle_start()
         if not isinstance(self.learnable_scaling, bool):
             raise TypeError(f"learnable_scaling={self.learnable_scaling!r} is not a bool. Use True or False.")
         everything = self.target_modules is None or self.target_modules in ("all-linear", ["all-linear"])
@@ -74,8 +79,24 @@ class LoRAConfig:
         store(self, "modules_to_save", _names("modules_to_save", self.modules_to_save or (), regex=False))
         store(self, "rank_pattern", _pattern("rank_pattern", self.rank_pattern, check_rank))
         store(self, "alpha_pattern", _pattern("alpha_pattern", self.alpha_pattern, check_alpha))
+        store(self, "trainable_token_indices", _tables(self.trainable_token_indices))
         if self.target_modules == ():
             raise ValueError("target_modules=[] names nothing. Use None for every linear layer, or name some.")
+
+    def _settle_start(self):
+        """Check ``init``; a variant that differs by its start may be named there, and then both fields name it."""
+        starts = {name: None for name, layers in VARIANTS.items() if any(one.by_init for one in layers.values())}
+        check_choice("init", self.init, {**dict.fromkeys(INITS), **starts})
+        named = self.init if self.init in starts else self.variant if self.variant in starts else None
+        if named is None:
+            return
+        if self.variant not in ("lora", named) or self.init not in ("uniform", named):
+            raise ValueError(
+                f"variant={self.variant!r} and init={self.init!r} don't go together: {named!r} is a start of its own, "
+                f"of plain LoRA's factors. Use init={named!r} alone."
+            )
+        object.__setattr__(self, "variant", named)
+        object.__setattr__(self, "init", named)
 
     def rank_of(self, name):
         """Return the rank of the layer called ``name``."""
@@ -125,6 +146,29 @@ def _names(option, value, regex=True):
         if not isinstance(name, str) or not name:
             raise TypeError(f"{option} holds {name!r}, which is no name. Use non-empty strings.")
     return names
+
+
+def _tables(value):
+    """Return ``trainable_token_indices`` as a tuple of tokens, as ``{name: tuple}``, or None."""
+    if not isinstance(value, Mapping):
+        return None if value is None else _tokens(value)
+    _names("trainable_token_indices", list(value), regex=False)
+    return {name: _tokens(tokens) for name, tokens in value.items()} or None
+
+
+def _tokens(value):
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable) or not (tokens := tuple(value)):
+        raise TypeError(f"trainable_token_indices={value!r} is no list of tokens. Use a list of whole numbers.")
+    for token in tokens:
+        if isinstance(token, bool) or not isinstance(token, int):
+            raise TypeError(
+                f"trainable_token_indices has {token!r}, which is no whole number. Use the tokenizer's ids."
+            )
+        if token < 0:
+            raise ValueError(f"trainable_token_indices has {token}, which is below 0. Use the tokenizer's ids.")
+    if len(set(tokens)) < len(tokens):
+        raise ValueError(f"trainable_token_indices={list(tokens)!r} names a token twice. Use each once.")
+    return tokens
 
 
 def _pattern(option, value, check):

@@ -5,9 +5,11 @@ import sys
 from lora_teach.bases.generation import generating_greedily
 from lora_teach.bases.language_models import load_language_model
 from lora_teach.bases.name_gpt import evaluating, load_name_gpt, name_loss
+from lora_teach.bases.quantized import quantize_, quantize_with_bitsandbytes_
 from lora_teach.bases.smollm2 import load_smollm2
 from lora_teach.datasets import chats, names
 from lora_teach.datasets.jsonl import NOT_USED, Example, check_text, located, read_objects, refuse_unused
+from lora_teach.utils.validation import check_choice
 
 import torch
 from tqdm.auto import tqdm
@@ -16,20 +18,30 @@ BASES = {  # name -> its loader, which is given ``say``; another base is one mor
     "smollm2": lambda say: TextBase(*load_smollm2(say=say)),
     "names": lambda say: NamesBase(load_name_gpt()),
 }
+QUANTIZERS = {  # how the base's linear layers are quantised, by name
+    "nf4": quantize_,
+    "bnb-nf4": lambda model: quantize_with_bitsandbytes_(model, "nf4"),
+    "bnb-int8": lambda model: quantize_with_bitsandbytes_(model, "int8"),
+}
 KNOWN = f"{', '.join(BASES)}, or a Hugging Face folder or id"  # what ``--base`` takes, in words
 
 
-def load_base(name, say=print):
+def load_base(name, say=print, quantize=None):
     """Return a base by name: a `TextBase` or a `NamesBase`.
 
     Args:
         name: A key of `BASES`, or a folder in Hugging Face's layout, or an id on their hub.
         say: Takes a line of progress while something is fetched.
+        quantize: A key of `QUANTIZERS`: its linear layers are quantised, as QLoRA does it; None for none.
 
     Raises:
         OSError, ValueError: From the loader of that base.
+        ImportError: A quantiser of bitsandbytes, which is not installed.
     """
-    return BASES[name](say) if name in BASES else TextBase(*load_language_model(name))
+    base = BASES[name](say) if name in BASES else TextBase(*load_language_model(name))
+    if quantize is not None:
+        QUANTIZERS[check_choice("quantize", quantize, QUANTIZERS)](base.model)
+    return base
 
 
 class TextBase:

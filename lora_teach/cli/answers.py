@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 def evaluate(options):
     """Print one line of JSON: how many answers to a file are exactly right, and the loss, each with its interval."""
     began = time.perf_counter()
-    base = load(options.base)
+    base = load(options.base, options.quantize)
     examples, asked = base.read(options.data), base.read(options.data, completions=False)
     alone = base.batches(examples, 1, seed=0)  # one example each, since the interval is over examples
     base.model.to(options.device)
@@ -47,7 +47,7 @@ def generate(options):
         read = [options.data, *files_of(options.adapter), *files_of(options.base)]
         with about("--out", options.out):
             options.out = check_new_file(options.out, options.overwrite, read)
-    base = load(options.base)
+    base = load(options.base, options.quantize)
     examples = [base.asked(options.prompt)] if options.data is None else base.read(options.data, completions=False)
     base.model.to(options.device)
     model = _adapted(base, options)

@@ -17,10 +17,10 @@ class BadInput(Exception):
     """What the user gave can't be used; the message is the line that is shown."""
 
 
-def load(name):
-    """Return the base that ``--base`` names."""
+def load(name, quantize=None):
+    """Return the base that ``--base`` names, quantised as ``--quantize`` says."""
     with about("--base", name):
-        return load_base(name, say)
+        return load_base(name, say, quantize)
 
 
 @contextmanager

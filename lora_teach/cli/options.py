@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from lora_teach.bases.registry import KNOWN
+from lora_teach.bases.registry import KNOWN, QUANTIZERS
 from lora_teach.loop.schedules import DECAYS
 
 COMMANDS = ("open", "train", "sweep", "eval", "generate", "xray", "doctor", "export")
@@ -125,6 +125,7 @@ def _add_training(training):
 
 def _add_base(parser):
     parser.add_argument("--base", default="smollm2", help=KNOWN)
+    parser.add_argument("--quantize", choices=QUANTIZERS, help="quantise the base's linear layers, as QLoRA does it")
     parser.add_argument("--device", type=_device, default="", help="cpu, cuda or mps; the fastest there is")
 
 

@@ -35,7 +35,7 @@ def run(options):
     processes.join(even_one=options.shard)
     processes.on_writer(lambda: _check_places(options))
     schedule = schedule_for(options.schedule, options.steps, options.warmup)
-    base = load(options.base)
+    base = load(options.base, options.quantize)
     examples, held_out = _examples(base, options)
 
     def batches_of(chosen, what):

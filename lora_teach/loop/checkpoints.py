@@ -7,6 +7,7 @@ from lora_teach.loop.fingerprints import Digest
 from lora_teach.loop.identity import DIGESTED, table
 from lora_teach.loop.optimizer import Resumable
 from lora_teach.loop.rollback import copy_all
+from lora_teach.overlay.inspection import overlays
 from lora_teach.utils.atomic_write import replace_file
 from lora_teach.utils.processes import gathered, in_shards_as, is_writer, on_writer, own, whole
 from lora_teach.utils.validation import check_count
@@ -110,6 +111,17 @@ class Checkpoint:
             raise OSError(f"checkpoint={str(self.file.parent)!r} can't be written: {error}. Use another.") from error
 
 
+def _frozen(model):
+    """Return ``{name: parameter}`` of what the active adapters hold and don't train, such as LoRA-FA's A."""
+    return {
+        f"adapters.{adapter}.{name} (frozen)": parameter
+        for overlay in overlays(model)
+        for adapter in overlay.active_adapters
+        for name, parameter in overlay.adapters[adapter].named_parameters()
+        if not parameter.requires_grad
+    }
+
+
 def keep(folder, every, settings, model, named, buffers, optimizer, given, batches, randomness, validation):
     """Return the `Checkpoint` of a training run: all that a step changes.
 
@@ -126,7 +138,11 @@ def keep(folder, every, settings, model, named, buffers, optimizer, given, batch
         randomness: The IsolatedRandomness of the model's dropout.
         validation: The run's `Validation`.
     """
-    resumable, trained = Resumable(optimizer), validation.trained
+    resumable = Resumable(optimizer)
+
+    def trained():
+        return validation.trained() | _frozen(model)
+
     state = {
         "optimizer": (resumable.get, resumable.put),  # first: it refuses what it can't take
         "trained": (

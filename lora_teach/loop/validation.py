@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from lora_teach.loop.batches import loss_of, to_device
 from lora_teach.loop.fingerprints import Digest
 from lora_teach.loop.history import NonFiniteLoss
+from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.rollback import copy_all
 from lora_teach.loop.weights import counted
 from lora_teach.utils.processes import agreed, in_shards_as, whole
@@ -73,6 +74,8 @@ class Validation:
     def __init__(self, batches, every, steps, trained):
         if batches is None and every is not None:
             raise ValueError(f"validate_every={every} without validation. Give the held-out batches.")
+        if hasattr(batches, "__next__"):
+            raise ValueError("validation can be iterated only once. Give a DataLoader or a list of batches.")
         self.batches, self.steps, self.trained = batches, steps, trained
         self.every = math.ceil(steps / LOOKS) if every is None else check_count("validate_every", every)
         self.best = None  # (step, loss, the numbers trained)
@@ -91,7 +94,8 @@ class Validation:
         if self.batches is None or (step % self.every and step != self.steps):
             return None
         try:
-            loss = agreed(mean_loss(model, self.batches, loss_fn))
+            with IsolatedRandomness(0, next(model.parameters()).device):  # a DataLoader draws some
+                loss = agreed(mean_loss(model, self.batches, loss_fn))
             if not math.isfinite(loss):
                 why = "Try a lower learning rate, and look at the held-out examples."
                 raise NonFiniteLoss(f"the validation loss is {loss} after step {step}. {why}", step)

@@ -2,14 +2,18 @@
 
 import difflib
 from dataclasses import dataclass
+from functools import partial
 
 from lora_teach.config import is_end
 from lora_teach.layers.build import fits, is_adaptable, misfit
 from lora_teach.overlay.names import named_modules
 from lora_teach.overlay.saved import why_not_saved
+from lora_teach.overlay.tokens import choose_tokens
 from lora_teach.utils.patterns import fullmatch
 
 from torch import nn
+
+_IS_WHOLE = "it lies inside a module of modules_to_save, which is trained whole. Leave one of the two out."
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Targets:
     adapted: dict  # name -> module, in the order of the model
     saved: dict  # name -> module
     left_out: dict  # name -> reason
+    tokens: dict  # name -> (module, tokens, what is tied to it)
 
 
 def matches(name, wanted):
@@ -51,6 +56,11 @@ def choose(base, config):
     read_only = _read_only(named)
     saved, barred = _choose_saved(named, config, read_only), _tied_weights(named) | read_only
     whole = {id(inner) for module in saved.values() for inner in module.modules()}  # trained whole
+    tokens = choose_tokens(base, named, config.trainable_token_indices, partial(_names_of, named))
+    for name, (module, *_) in tokens.items():
+        if id(module) in whole:
+            raise ValueError(f"trainable_token_indices names {name!r}: {_IS_WHOLE}")
+        barred[id(module)] = "rows of it are trained (trainable_token_indices). Leave one of the two out."
     adapted, left_out, seen = {}, {}, set()
     for name, module in named.items():
         if config.target_modules is None:
@@ -69,13 +79,13 @@ def choose(base, config):
             raise ValueError(f"target_modules asks for {name!r}: {problem}")
     _check_names(config, named)
     _check_patterns(config, named, adapted)
-    if not adapted and not (saved and config.target_modules is None):
+    if not adapted and not ((saved or tokens) and config.target_modules is None):
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in left_out.items())
         raise ValueError(
             f"{type(base).__name__} has no layer that can be adapted: LoRA needs at least one nn.Linear "
             f"(or transformers' Conv1D) that the options do not exclude.{reasons}"
         )
-    return Targets(adapted, saved, left_out)
+    return Targets(adapted, saved, left_out, tokens)
 
 
 def _choose_saved(named, config, read_only):
@@ -96,6 +106,13 @@ def _choose_saved(named, config, read_only):
         if problem is not None:
             raise ValueError(f"modules_to_save names {name!r}: {problem}")
     return saved
+
+
+def _names_of(named, wanted):
+    found = {id(module): name for name, module in reversed(named.items()) if name and matches(name, [wanted])}
+    if not found:
+        raise ValueError(f"trainable_token_indices names {wanted!r}, which is no module. {_nearest(wanted, named)}")
+    return list(found.values())[::-1]
 
 
 def _read_only(named):
@@ -141,7 +158,7 @@ def _problem(name, module, config, barred, whole):
         cure = f"Name the layers inside, such as {', '.join(map(repr, inside))}." if inside else "Leave it out."
         return f"{type(module).__name__} is no linear layer, embedding or Conv2d, so no LoRA layer fits. {cure}"
     if id(module) in whole:
-        return "it lies inside a module of modules_to_save, which is trained whole. Leave one of the two out."
+        return _IS_WHOLE
     return barred.get(id(module)) or misfit(name, module, config)
 
 

@@ -5,6 +5,8 @@ import warnings
 from collections import Counter
 
 from lora_teach.config import LoRAConfig
+from lora_teach.layer import VARIANTS
+from lora_teach.layers.tokens import TrainedTokens
 from lora_teach.overlay.names import named_modules
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import matches
@@ -13,7 +15,7 @@ from lora_teach.utils.patterns import MOST_CLASSES
 # What PEFT may write into a config that this reader does not follow: each would silently change the result.
 NOT_FOLLOWED = """
     alora_invocation_tokens arrow_config corda_config eva_config kasa_config layer_replication layers_pattern
-    layers_to_transform lora_bias megatron_config monteclora_config target_parameters trainable_token_indices use_bdlora
+    layers_to_transform lora_bias megatron_config monteclora_config target_parameters use_bdlora
     use_qalora velora_config
 """.split()
 # What a config should say even where it is PEFT's default, with that default.
@@ -26,12 +28,14 @@ KNOWN = {*ALWAYS, *NOT_FOLLOWED} | set(
     """
     auto_mapping base_model_name_or_path ensure_weight_tying exclude_modules loftq_config lora_alpha lora_ga_config
     megatron_core peft_type peft_version qalora_group_size r revision runtime_config target_modules task_type
+    trainable_token_indices
     """.split()
 )
 # What PEFT writes where a list of names belongs. Which layers the first one took, the keys of the file say.
 ALL_LINEAR, NO_LAYERS = "all-linear", "dummy-target-modules"
 # Up to here a config is read: its expressions are compiled before they can be stopped.
 MOST_NAMES, MOST_CHARACTERS = 5_000, 250_000
+TOKENS = "trainable_token_indices"
 # Starts of A and B that leave the base as it is, and with it what the plain factors mean.
 HARMLESS_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
@@ -59,7 +63,7 @@ def from_peft(raw, where, warn=True):
     for name in NOT_FOLLOWED:
         if raw.get(name):
             raise ValueError(f"{where}: {name}={raw[name]!r} is not followed here, and the result would be wrong.")
-    for name in ("use_rslora", "use_dora"):
+    for name in ("use_rslora", *(field for layers in VARIANTS.values() for field in fields_of(layers))):
         if not isinstance(raw.get(name, False), bool | None):
             raise ValueError(f"{where}: {name}={raw[name]!r} is not true or false.")
     if raw.get("bias", "none") not in ("none", "lora_only", "all"):
@@ -92,17 +96,32 @@ def from_peft(raw, where, warn=True):
             modules_to_save=raw.get("modules_to_save") or (),
             scaling="alpha/sqrt(r)" if raw.get("use_rslora") else "alpha/r",
             dropout=raw.get("lora_dropout", 0.0),
-            variant="dora" if raw.get("use_dora") else "lora",
+            variant=next((name for name, layers in VARIANTS.items() if _says(raw, fields_of(layers))), "lora"),
             rank_pattern=raw.get("rank_pattern") or {},
             alpha_pattern=raw.get("alpha_pattern") or {},
+            trainable_token_indices=raw.get("trainable_token_indices") or None,
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
 
 
+def fields_of(layers):
+    """Return what a config says of a variant, ``{field: value}``, from its entry in ``VARIANTS``."""
+    return next(iter(layers.values())).file_fields
+
+
+def told_by(layer_class):
+    """Return where a file tells that its layers are of this class: a field of the config, or the tensors' metadata."""
+    return next(iter(layer_class.file_fields), f"lora_teach.variant={layer_class.variant!r} in its metadata")
+
+
+def _says(raw, fields):
+    return bool(fields) and all(raw.get(field) == value for field, value in fields.items())
+
+
 def _check_sizes(raw, where):
     """Raise ValueError if the config names more than could be looked through in a few seconds."""
-    for name in ("target_modules", "exclude_modules", "modules_to_save", "rank_pattern", "alpha_pattern"):
+    for name in ("target_modules", "exclude_modules", "modules_to_save", "rank_pattern", "alpha_pattern", TOKENS):
         value = raw.get(name)
         if isinstance(value, list | dict) and len(value) > MOST_NAMES:
             raise ValueError(f"{where}: {name} has {len(value):,} entries; up to {MOST_NAMES:,} are read.")
@@ -136,13 +155,18 @@ def to_peft(model, adapter_name, scales):
     config = model.configs[adapter_name]
     layers = dict(walk(model.adapters[adapter_name]))
     stabilised = config.scaling == "alpha/sqrt(r)"
-    ranks = {path: layer.rank for path, layer in layers.items()}
+    ranks = {path: len(layer.file_parts()["A"]) for path, layer in layers.items()}
     alphas = {path: layer.alpha for path, layer in layers.items()}
     for path, layer in layers.items():  # PEFT knows two rules: any other scale is told as the alpha that gives it
-        if config.scaling == "alpha" or scales[path] != layer.alpha / (layer.rank**0.5 if stabilised else layer.rank):
-            alphas[path] = scales[path] * (layer.rank**0.5 if stabilised else layer.rank)
+        divisor = ranks[path] ** 0.5 if stabilised else ranks[path]
+        if config.scaling == "alpha" or scales[path] != layer.alpha / divisor:
+            alphas[path] = scales[path] * divisor
+    copies = dict(walk(model.saved_modules[adapter_name]))
+    tokens = {path: copies.pop(path) for path in list(copies) if isinstance(copies[path], TrainedTokens)}
     targets, excluded = _target_names(model, layers)
     rank, alpha = (Counter(values.values()).most_common(1)[0][0] if values else 1 for values in (ranks, alphas))
+    # Only the tables themselves: PEFT lets what is tied to the embedding follow it, as it is here.
+    tokens = {path: one.indices.tolist() for path, one in tokens.items() if not one.follows}
     return {
         "peft_type": "LORA",
         "peft_version": None,
@@ -152,16 +176,18 @@ def to_peft(model, adapter_name, scales):
         "r": rank,
         "lora_alpha": alpha,
         "use_rslora": stabilised,
-        "use_dora": any(hasattr(layer, "magnitude") for layer in layers.values()),
+        "use_dora": False,
         "lora_dropout": config.dropout,
         "bias": "lora_only" if any(hasattr(layer, "trained_bias") for layer in layers.values()) else "none",
         "fan_in_fan_out": False,
         "init_lora_weights": True,
         "target_modules": targets,
         "exclude_modules": excluded,
-        "modules_to_save": list(model.saved_modules[adapter_name]) or None,
+        "modules_to_save": list(copies) or None,
         "rank_pattern": {"^" + re.escape(path): value for path, value in ranks.items() if value != rank},
         "alpha_pattern": {"^" + re.escape(path): value for path, value in alphas.items() if value != alpha},
+        **{field: value for layer in layers.values() for field, value in layer.file_fields.items()},
+        **({TOKENS: tokens} if tokens else {}),
     }
 
 

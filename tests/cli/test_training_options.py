@@ -47,6 +47,8 @@ def test_the_adapter_of_the_lowest_validation_loss_is_saved(place, capsys):
     assert list(losses) == [*range(2, 21, 2)] and told["kept_step"] == min(losses, key=losses.get) < 20
     assert f"{told['loss_before']:.3f} before, {min(losses.values()):.3f} after step {told['kept_step']}: kept" in said
     assert "12 examples and 3 held out" in said
+    bar = said.split("\r")[-1]  # with the time that is left
+    assert "20/20 [" in bar and "<" in bar and f"validation={losses[20]:.3f}" in bar
     model = LoRAModel.from_pretrained(load_name_gpt(), place / "a")
     base = load_base("names")
     held_out = base.batches(base.read(place / "held.jsonl"), 4, 0)

@@ -9,6 +9,7 @@ from lora_teach.bases.name_gpt import load_name_gpt, name_loss
 from lora_teach.datasets import names
 from lora_teach.datasets.digits import rotated
 from lora_teach.doctor import diagnose
+from lora_teach.layer import VARIANTS
 from tests.doctor.setups import ORIGINS, TARGETS, ByHand, Plain, Setup, adapt, base_of, numbers, setup
 from tests.toy import awake
 
@@ -244,7 +245,11 @@ HEALTHY = {
     **{f"{o} checkpointed": (lambda o=o: checkpointed(o, False)) for o in ORIGINS},
     **{f"{o} checkpointed, reentrant": (lambda o=o: checkpointed(o, True)) for o in ORIGINS},
     **{f"{o} two adapters": (lambda o=o: two_adapters(o)) for o in ("ours", "peft")},
-    **{f"variant {v}": (lambda v=v: setup("plain", "ours", variant=v)) for v in ("dora",)},
+    **{f"variant {v}": (lambda v=v: setup("plain", "ours", variant=v)) for v in VARIANTS},
+    **{f"variant {v} trained": (lambda v=v: trained(setup("plain", "ours", variant=v))) for v in VARIANTS},
+    **{f"variant {v} alone": (lambda v=v: without(setup("plain", "ours", variant=v), "optimizer")) for v in VARIANTS},
+    "B drawn": lambda: setup("plain", "ours", init="uniform_B"),
+    "B drawn, trained": lambda: trained(setup("plain", "ours", init="uniform_B")),
     **{f"scaling {s}": (lambda s=s: setup("names", "ours", scaling=s)) for s in ("alpha/sqrt(r)", "alpha")},
     "learnable scaling": lambda: setup("names", "ours", learnable_scaling=True),
     "rank pattern": lambda: setup("names", "ours", rank_pattern={"q_proj": 8}),

@@ -66,6 +66,7 @@ CASES = {  # what is trained, its batches, its loss, the options
         {},
     ),
     "dora": (partial(still, variant="dora"), LETTERS, letters, {}),
+    "pissa": (partial(still, variant="pissa"), LETTERS, letters, {}),
     "whole": (mlp, pairs(), mse, {}),
 }
 

@@ -1,7 +1,6 @@
 """Held-out batches: the loss is a mean over what counts, the best numbers are kept, by a resumed run too."""
 
 import itertools
-import warnings
 
 from lora_teach import LoRAModel, train, training_steps
 from lora_teach.loop.validation import losses, mean_loss
@@ -10,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader
 
 DATA = [(torch.randn(16, 6, generator=torch.Generator().manual_seed(n)), torch.arange(16) % 3) for n in range(3)]
 HELD_OUT = [(torch.randn(8, 6, generator=torch.Generator().manual_seed(9)), torch.arange(8) % 3)]
@@ -67,10 +67,14 @@ def test_the_numbers_of_the_lowest_loss_are_kept():
 def test_looking_changes_nothing_of_the_run():
     plain, looked = model(dropout=0.3), model(dropout=0.3)
     options = {"lr": 0.01, "steps": 9}
-    without = [(step.loss, numbers(plain)) for step in training_steps(plain, DATA, F.cross_entropy, **options)]
-    for (loss, kept), step in zip(
-        without, training_steps(looked, DATA, F.cross_entropy, validation=HELD_OUT, **options), strict=True
-    ):
+    rows = list(zip(*HELD_OUT[0], strict=True))
+    held_out = DataLoader(rows, batch_size=3, shuffle=True)  # which draws random numbers
+    data = DataLoader(list(zip(*DATA[0], strict=True)), batch_size=5, shuffle=True)
+    without = [(step.loss, numbers(plain)) for step in training_steps(plain, data, F.cross_entropy, **options)]
+    before = torch.get_rng_state()
+    steps = training_steps(looked, data, F.cross_entropy, validation=held_out, **options)
+    for (loss, kept), step in zip(without, steps, strict=True):
+        assert torch.equal(torch.get_rng_state(), before)
         assert step.loss == loss and same(numbers(looked), kept)
         assert step.validation is not None  # a tenth of nine steps is one
     history = train(model(), DATA, F.cross_entropy, steps=25, validation=HELD_OUT, progress=False)
@@ -132,9 +136,12 @@ def test_a_validation_loss_that_is_not_finite_ends_the_run():
 
 
 def test_what_can_not_be_meant_is_refused():
-    with warnings.catch_warnings(), pytest.raises(ValueError, match="validate_every=3 without validation"):
+    with pytest.raises(ValueError, match="validate_every=3 without validation"):
         train(model(), DATA, F.cross_entropy, steps=2, validate_every=3)
     with pytest.raises(ValueError, match="validate_every=0"):
         train(model(), DATA, F.cross_entropy, steps=2, validation=HELD_OUT, validate_every=0)
-    with pytest.raises(ValueError, match="no batch with a target"):
-        train(model(), DATA, F.cross_entropy, steps=2, validation=[])
+    for empty in ([], [(torch.ones(2, 6), torch.tensor([-100, -100]))]):
+        with pytest.raises(ValueError, match="no batch with a target"):
+            train(model(), DATA, F.cross_entropy, steps=2, validation=empty)
+    with pytest.raises(ValueError, match="validation can be iterated only once"):
+        train(model(), DATA, F.cross_entropy, steps=2, validation=iter(HELD_OUT))
