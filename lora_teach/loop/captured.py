@@ -135,7 +135,7 @@ class Captured:
     def _forget_what_is_out_of_date(self):
         """Drop the graphs if what they have recorded as constants has been changed between two steps."""
         state = (
-            [(overlay.active_adapters, overlay.is_merged, overlay.is_disabled) for overlay in self.overlays],
+            [(one.active_adapters, one.open_rows, one.is_merged, one.is_disabled) for one in self.overlays],
             [(None if isinstance(one.scaling, torch.Tensor) else one.scaling, one.dropout) for one in self.layers],
             [module.training for module in self.modules],
         )
