@@ -18,7 +18,7 @@ from lora_teach.measure.tuning import FULL, best_learning_rate, label
 
 SETTINGS = {
     "ranks": [1, 8, FULL],
-    "learning_rates": {"LoRA": [1e-3, 3e-3, 1e-2], "full": [1e-4, 3e-4, 1e-3]},
+    "learning_rates": {"LoRA": [3e-3, 1e-2, 3e-2], "full": [1e-4, 3e-4, 1e-3]},
     "rate_seed": 0,
     "seeds": [1, 2, 3],
     "kl_weights": [0.0, 0.1],
@@ -35,7 +35,7 @@ def chosen_rate(base, rank, settings):
     options = {"updates": settings["updates"], "count": settings["names"], "every": settings["every"]}
 
     def shortfall(lr):
-        path = run_path(base, rank, lr=lr, seed=settings["rate_seed"], **options)
+        path = run_path(base, rank, lr=lr, seed=settings["rate_seed"], real=False, **options)
         success = where(path, "kl", settings["matched"], "success")
         return 1 - (success or 0.0)  # one that never gets there is not taken
 

@@ -47,3 +47,29 @@ def share_of_full(results: dict[str, Any], name: str, level: float) -> list[floa
     full = mean(at_level(results["contenders"]["full"]["runs"][NO_PENALTY], "kl", level, "success")) - base
     own = at_level(results["contenders"][name]["runs"][NO_PENALTY], "kl", level, "success")
     return [(one - base) / full for one in own]
+
+
+def ends(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return ``{contender and penalty: what the seeds' last looks have in the mean}``, the base first.
+
+    Keys are those of `lora_teach.measure.rewarding.looked_at`; ``favourite`` lists each seed's.
+    """
+    rows = {"the base": results["base"]}
+    for name, entry in results["contenders"].items():
+        for weight, runs in entry["runs"].items():
+            rows[f"{name}, {'no penalty' if weight == NO_PENALTY else f'penalty {weight}'}"] = {
+                key: [run[key][-1] for run in runs] if key == "favourite" else mean(run[key][-1] for run in runs)
+                for key in results["base"]
+            }
+    return rows
+
+
+def ends_as_markdown(results: dict[str, Any]) -> str:
+    """Return them as a table."""
+    head = ("", "liked", "different", "KL", "loss on Finnish", "on English", "most often (three seeds)")
+    lines = [" | ".join(head), "|".join(["---"] + ["---:"] * 5 + ["---"])]
+    for what, row in ends(results).items():
+        names = [row["favourite"]] if isinstance(row["favourite"], str) else row["favourite"]
+        numbers = f"{row['success']:.0%} | {row['distinct']:.0%} | {row['kl']:.1f} | {row['language']:.2f}"
+        lines.append(f"{what} | {numbers} | {row['English']:.2f} | {', '.join(names)}")
+    return "\n".join(f"| {line} |" for line in lines)

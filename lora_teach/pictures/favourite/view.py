@@ -90,7 +90,7 @@ class Favourite(View):
 
     @styled
     def draw_columns(self):
-        """Return a Figure: a row without and with a penalty, names after four numbers of updates, and the two shares."""
+        """Return a Figure: a row without and one with a penalty, names at four updates each, and the two shares."""
         made = figure(12, 6.2)
         grid = made.add_gridspec(len(ROWS), len(COLUMNS) + 1, width_ratios=[1] * len(COLUMNS) + [1.25])
         for row, penalty in enumerate(ROWS):
