@@ -1,8 +1,8 @@
 """Let NameGPT learn from a judge's reward: LoRA at rank 1 and 8 and full fine-tuning, with and without a KL penalty.
 
-    OMP_NUM_THREADS=1 python data/make_rewards.py       about MINUTES minutes of one core; fills data/rewards.json
+    OMP_NUM_THREADS=1 python data/make_rewards.py       about 7 minutes of one core; fills data/rewards.json
 
-Each contender tries three learning rates with a seed that is not reported, without a penalty, and takes the one with
+Each contender tries several learning rates with a seed that is not reported, without a penalty, and takes the one with
 the highest success where its divergence from the base reaches ``matched`` nats a name. Three more seeds run at that
 rate, with each weight of the penalty, and as many learn from real Finnish names instead, at the Race's rates.
 """
@@ -18,7 +18,7 @@ from lora_teach.measure.tuning import FULL, best_learning_rate, label
 
 SETTINGS = {
     "ranks": [1, 8, FULL],
-    "learning_rates": {"LoRA": [3e-3, 1e-2, 3e-2], "full": [1e-4, 3e-4, 1e-3]},
+    "learning_rates": {"LoRA": [3e-3, 1e-2, 3e-2], "full": [1e-4, 3e-4, 1e-3, 3e-3]},
     "rate_seed": 0,
     "seeds": [1, 2, 3],
     "kl_weights": [0.0, 0.1],

@@ -74,6 +74,7 @@ def check_reward(reward, good=()):
     What nobody would call a name: fewer than 3 letters or more than 12, fewer than 3 different ones, or one three times
     in a row.
     """
+    _reward(reward, "hannah")  # before the examples are looked at: what is not begun is TODO
     good = _examples(good)
     worth = {name: _reward(reward, name) for name in good}
     least = min(worth, key=worth.get)

@@ -60,9 +60,9 @@ def test_the_divergence_is_an_unbiased_estimate(base):
 @pytest.mark.parametrize("rank", [1, None])
 def test_paths_have_an_entry_for_each_look_and_leave_the_base_alone(base, rank):
     before = [parameter.clone() for parameter in base.parameters()]
-    path = run_path(base, rank, lr=1e-3, updates=2, count=16, every=1, seed=4)
-    assert path["updates"] == [0, 1, 2] and path["kl"][0] == 0 and path["kl"][2] != 0
-    assert {len(path[key]) for key in ("success", "distinct", "kl", "language", "English", "favourite")} == {3}
+    path = run_path(base, rank, lr=1e-3, updates=1, count=32, every=1, seed=4)
+    assert path["updates"] == [0, 1] and path["kl"][0] == 0 and path["kl"][1] != 0
+    assert {len(path[key]) for key in ("success", "distinct", "kl", "language", "English", "favourite")} == {2}
     assert path["trainable"] == (5184 if rank else 342_720) and path["cpu_seconds"] > 0
     assert all(map(torch.equal, before, base.parameters()))
 

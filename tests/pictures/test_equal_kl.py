@@ -61,7 +61,10 @@ def test_verdicts_on_made_up_runs_are_what_they_must_be():
     assert said["full: a reward costs less English than real names, at a success of 30%"] == "holds here"
     assert said["full: a reward stays closer to the base than real names, at a success of 30%"] == "undecided"
     assert said["full: at a success of 60% English has risen by less than 0.1 nats"] == "fails here"
-    assert said["full: the reward teaches Finnish: its loss on real names ends below the base's"] == "holds here"
+    assert (
+        said["full, penalty: the reward teaches Finnish, and its loss on real names ends below the base's"]
+        == "holds here"
+    )
     assert said["full: with the penalty more names are different at the end"] == "undecided"
 
 
@@ -87,7 +90,7 @@ def test_the_sentence_and_the_dots_are_the_means_at_this_divergence(KL):
     explorer, results = explore(EqualKL(40)), load_result("rewards")["results"]
     sentence = explorer.move(KL=KL)
     for name in ROLES:
-        values = [where(one, "kl", KL, "success") for one in results["contenders"][name]["runs"]["0.0"]]
+        values = [where(one, "kl", KL, "success") for one in results["contenders"][name]["runs"]["0.1"]]
         dot = explorer.view.dots["success", name]
         if None in values:
             assert f"{name} " not in sentence and not len(dot.get_xdata())

@@ -4,7 +4,7 @@ from typing import Any
 
 from lora_teach.measure.results import load_result
 from lora_teach.measure.rewarding import LANGUAGE
-from lora_teach.pictures.equal_kl.numbers import NO_PENALTY, at_level, share_of_full
+from lora_teach.pictures.equal_kl.numbers import NO_PENALTY, PENALTY, at_level, share_of_full
 from lora_teach.pictures.forgetting.paper_claims import OURS, Claim, verdict
 
 SCHULMAN, SHENFELD = "Schulman 2025", "Shenfeld 2025"
@@ -12,7 +12,6 @@ ENOUGH = 0.9  # of full fine-tuning's gain
 KL = 4.0  # nats a name, at which ranks are compared
 SUCCESSES = (0.3, 0.6)  # at which learning from a reward and from names are compared
 LITTLE = 0.1  # nats a letter
-PENALTY = "0.1"
 
 
 def reward_claims(result: dict[str, Any] | None = None) -> list[Claim]:
@@ -47,7 +46,7 @@ def reward_claims(result: dict[str, Any] | None = None) -> list[Claim]:
                         f"{name}: a reward {word} than real names, at a success of {success:.0%}",
                         SHENFELD,
                         at_level(supervised, "success", success, what),
-                        at_level(free[name], "success", success, what),
+                        at_level(held[name], "success", success, what),
                     )
                 )
     rows += [
@@ -55,17 +54,18 @@ def reward_claims(result: dict[str, Any] | None = None) -> list[Claim]:
             f"{name}: at a success of {max(SUCCESSES):.0%} English has risen by less than {LITTLE:g} nats",
             SHENFELD,
             [base["English"] + LITTLE],
-            at_level(free[name], "success", max(SUCCESSES), "English"),
+            at_level(held[name], "success", max(SUCCESSES), "English"),
         )
         for name in free
     ]
     rows += [
         (
-            f"{name}: the reward teaches {LANGUAGE}: its loss on real names ends below the base's",
+            f"{name}, {how}: the reward teaches {LANGUAGE}, and its loss on real names ends below the base's",
             OURS,
             [base["language"]],
-            [run["language"][-1] for run in free[name]],
+            [run["language"][-1] for run in runs[name]],
         )
+        for how, runs in (("no penalty", free), ("penalty", held))
         for name in free
     ]
     rows += [

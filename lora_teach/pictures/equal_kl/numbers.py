@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from lora_teach.measure.rewarding import where
 
-NO_PENALTY = "0.0"
+NO_PENALTY, PENALTY = "0.0", "0.1"  # with the penalty the runs move slowly enough to be compared between two looks
 
 
 class Span(NamedTuple):
@@ -31,10 +31,10 @@ def at_level(runs: list[dict[str, Any]], key: str, level: float, wanted: str) ->
 
 
 def at_equal_kl(results: dict[str, Any], level: float, wanted: str) -> dict[str, Span]:
-    """Return ``{contender: Span}`` where all seeds of a contender reach ``level`` nats a name without a penalty."""
+    """Return ``{contender: Span}`` where all seeds of a contender reach ``level`` nats a name with the penalty."""
     spans = {}
     for name, entry in results["contenders"].items():
-        runs = entry["runs"][NO_PENALTY]
+        runs = entry["runs"][PENALTY]
         values = at_level(runs, "kl", level, wanted)
         if len(values) == len(runs):
             spans[name] = spanned(values)
@@ -44,8 +44,8 @@ def at_equal_kl(results: dict[str, Any], level: float, wanted: str) -> dict[str,
 def share_of_full(results: dict[str, Any], name: str, level: float) -> list[float]:
     """Return, a number a seed, what share of full fine-tuning's mean gain in success a contender has at this KL."""
     base = results["base"]["success"]
-    full = mean(at_level(results["contenders"]["full"]["runs"][NO_PENALTY], "kl", level, "success")) - base
-    own = at_level(results["contenders"][name]["runs"][NO_PENALTY], "kl", level, "success")
+    full = mean(at_level(results["contenders"]["full"]["runs"][PENALTY], "kl", level, "success")) - base
+    own = at_level(results["contenders"][name]["runs"][PENALTY], "kl", level, "success")
     return [(one - base) / full for one in own]
 
 

@@ -2,20 +2,20 @@
 
 from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
-from lora_teach.pictures.equal_kl.numbers import NO_PENALTY, at_equal_kl
+from lora_teach.pictures.equal_kl.numbers import PENALTY, at_equal_kl
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, panels, styled
 from lora_teach.utils.validation import check_guess
 
 ROLES = {"LoRA r=1": "fourth", "LoRA r=8": "lora", "full": "full"}
-LEVELS = [1, 2, 4, 8, 16]  # nats a name
+LEVELS = [1, 2, 3, 4, 5]  # nats a name
 GUESSED = 4  # the KL that the guess is about
 PANELS = {"success": "Names that the judge likes", "distinct": "Different names", "English": "Loss on English names"}
-LOWEST, HIGHEST = 0.4, 100.0  # nats a name: what the axes show
+HIGHEST = 8.0  # nats a name: what the axes show
 
 
 class EqualKL(View):
-    """A slider over the divergence from the base at which all are compared; from ``data/rewards.json``.
+    """A slider over the divergence from the base at which runs with the penalty are compared; ``data/rewards.json``.
 
     Args:
         guess: The share of names, in %, that the learner expects the judge to like of rank 1 at 4 nats a name.
@@ -37,16 +37,14 @@ class EqualKL(View):
         self.dots, self.here = {}, []
         for what, axes in self.axes.items():
             for name, role in ROLES.items():
-                for number, run in enumerate(self.results["contenders"][name]["runs"][NO_PENALTY]):
+                for number, run in enumerate(self.results["contenders"][name]["runs"][PENALTY]):
                     label = name if number == 0 else None
                     axes.plot(run["kl"], run[what], **line(role, marker="", linewidth=1.3, label=label))
                 look = {"color": COLOURS[role], "marker": MARKERS[role], "markeredgecolor": COLOURS["ink"]}
                 (self.dots[what, name],) = axes.plot([], [], linestyle="", markersize=9, zorder=4, **look)
             (rule,) = axes.plot([1, 1], [0, 1], color=COLOURS["ink"], lw=1, transform=axes.get_xaxis_transform())
             self.here.append(rule)
-            axes.set_xscale("log", base=2)
-            axes.set(xlim=(LOWEST, HIGHEST), xlabel="KL to the base (nats a name)", title=PANELS[what])
-            axes.set_xticks([*LEVELS, 64], [f"{level:g}" for level in (*LEVELS, 64)])
+            axes.set(xlim=(0, HIGHEST), xlabel="KL to the base (nats a name)", title=PANELS[what])
         for what in ("success", "distinct"):
             self.axes[what].set(ylim=(0, 1.04), ylabel="share of 200 names")
         self.axes["English"].set(ylabel="nats a letter")
