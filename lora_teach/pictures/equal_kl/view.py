@@ -11,7 +11,6 @@ ROLES = {"LoRA r=1": "fourth", "LoRA r=8": "lora", "full": "full"}
 LEVELS = [1, 2, 3, 4, 5]  # nats a name
 GUESSED = 4  # the KL that the guess is about
 PANELS = {"success": "Names that the judge likes", "distinct": "Different names", "English": "Loss on English names"}
-HIGHEST = 8.0  # nats a name: what the axes show
 
 
 class EqualKL(View):
@@ -38,13 +37,14 @@ class EqualKL(View):
         for what, axes in self.axes.items():
             for name, role in ROLES.items():
                 for number, run in enumerate(self.results["contenders"][name]["runs"][PENALTY]):
-                    label = name if number == 0 else None
-                    axes.plot(run["kl"], run[what], **line(role, marker="", linewidth=1.3, label=label))
+                    label, until = name if number == 0 else None, first_beyond(run["kl"])
+                    look = line(role, marker="", linewidth=1.5, label=label)
+                    axes.plot(run["kl"][:until], run[what][:until], **look)
                 look = {"color": COLOURS[role], "marker": MARKERS[role], "markeredgecolor": COLOURS["ink"]}
                 (self.dots[what, name],) = axes.plot([], [], linestyle="", markersize=9, zorder=4, **look)
             (rule,) = axes.plot([1, 1], [0, 1], color=COLOURS["ink"], lw=1, transform=axes.get_xaxis_transform())
             self.here.append(rule)
-            axes.set(xlim=(0, HIGHEST), xlabel="KL to the base (nats a name)", title=PANELS[what])
+            axes.set(xlim=(0, LEVELS[-1] + 1), xlabel="KL to the base (nats a name)", title=PANELS[what])
         for what in ("success", "distinct"):
             self.axes[what].set(ylim=(0, 1.04), ylabel="share of 200 names")
         self.axes["English"].set(ylabel="nats a letter")
@@ -69,3 +69,9 @@ class EqualKL(View):
         ]
         lead = f"{KL:g} nat{'s' if KL != 1 else ''} a name from the base the judge likes, of three seeds: "
         return lead + "; ".join(said) + "." + self.your_guess("g", about=" for rank 1", unit=" %", shown=KL == GUESSED)
+
+
+def first_beyond(kl):
+    """Return how many looks a run has up to the first beyond the last level, or to its farthest: then it wanders."""
+    farthest = kl.index(max(kl))
+    return next((place for place, one in enumerate(kl) if one >= LEVELS[-1]), farthest) + 1
