@@ -26,6 +26,7 @@ RESULTS = {
     "beside": "python data/make_beside.py",
     "learned": "python data/make_learned.py",
     "quantized": "python data/make_quantized.py",
+    "rewards": "python data/make_rewards.py",
 }
 
 
