@@ -25,6 +25,8 @@ RESULTS = {
     "places": "python data/make_places.py",
     "beside": "python data/make_beside.py",
     "learned": "python data/make_learned.py",
+    "new_data": "python data/make_new_data.py",
+    "examples": "python data/make_examples.py",
     "quantized": "python data/make_quantized.py",
     "rewards": "python data/make_rewards.py",
 }
