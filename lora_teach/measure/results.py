@@ -25,6 +25,7 @@ RESULTS = {
     "places": "python data/make_places.py",
     "beside": "python data/make_beside.py",
     "learned": "python data/make_learned.py",
+    "variants": "python data/make_variants.py",
 }
 
 
