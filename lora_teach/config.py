@@ -25,8 +25,10 @@ class LoRAConfig:
         scaling: ``"alpha/r"``, ``"alpha/sqrt(r)"`` or ``"alpha"``.
         learnable_scaling: Learn each layer's scaling.
         dropout: Probability in [0, 1), on the adapter's input, in training.
-        variant: Kind of layer, by its registered name: ``"lora"`` or, for linear layers, one of `lora_teach.layers`.
-        init: Start of ``lora_A``: ``"uniform"`` or ``"randn"``.
+        variant: Kind of layer, by its registered name: ``"lora"``, ``"dora"``, ``"pissa"`` or ``"lora_fa"``, one file
+            each in `lora_teach.layers`.
+        init: Start of the factors: ``"uniform"`` or ``"randn"`` draws A, ``"uniform_B"`` draws B. ``"pissa"`` takes
+            both from the weight, and means the same as ``variant="pissa"``.
         rank_pattern: Ranks of single layers, ``{regular expression for the end of a name: rank}``; first match counts.
         alpha_pattern: The same for alphas.
 
@@ -65,7 +67,7 @@ class LoRAConfig:
         store(self, "dropout", check_dropout(self.dropout))
         check_choice("scaling", self.scaling, SCALINGS)
         check_choice("variant", self.variant, VARIANTS)
-        check_choice("init", self.init, INITS)
+        self._settle_start()
         if not isinstance(self.learnable_scaling, bool):
             raise TypeError(f"learnable_scaling={self.learnable_scaling!r} is not a bool. Use True or False.")
         everything = self.target_modules is None or self.target_modules in ("all-linear", ["all-linear"])
@@ -76,6 +78,21 @@ class LoRAConfig:
         store(self, "alpha_pattern", _pattern("alpha_pattern", self.alpha_pattern, check_alpha))
         if self.target_modules == ():
             raise ValueError("target_modules=[] names nothing. Use None for every linear layer, or name some.")
+
+    def _settle_start(self):
+        """Check ``init``; a variant that differs by its start may be named there, and then both fields name it."""
+        starts = {name: None for name, layers in VARIANTS.items() if any(one.by_init for one in layers.values())}
+        check_choice("init", self.init, {**dict.fromkeys(INITS), **starts})
+        named = self.init if self.init in starts else self.variant if self.variant in starts else None
+        if named is None:
+            return
+        if self.variant not in ("lora", named) or self.init not in ("uniform", named):
+            raise ValueError(
+                f"variant={self.variant!r} and init={self.init!r} don't go together: {named!r} is a start of its own, "
+                f"of plain LoRA's factors. Use init={named!r} alone."
+            )
+        object.__setattr__(self, "variant", named)
+        object.__setattr__(self, "init", named)
 
     def rank_of(self, name):
         """Return the rank of the layer called ``name``."""

@@ -13,7 +13,7 @@ SCALINGS = {
     "alpha/sqrt(r)": lambda alpha, rank: alpha / math.sqrt(rank),  # rsLoRA: Kalajdzievski 2023, arXiv 2312.03732
     "alpha": lambda alpha, rank: float(alpha),  # constant, independent of rank
 }
-INITS = ("uniform", "randn")
+INITS = ("uniform", "randn", "uniform_B")
 
 
 class LoRALayer(nn.Module):
@@ -30,7 +30,8 @@ class LoRALayer(nn.Module):
         scaling: How alpha becomes the factor: ``"alpha/r"`` (the paper), ``"alpha/sqrt(r)"`` (rsLoRA) or ``"alpha"``.
         learnable_scaling: Make ``scaling`` a Parameter of shape (1,) that starts at the rule's value.
         dropout: Probability in [0, 1) with which an input feature is dropped on its way into the update, in training.
-        init: Start of ``lora_A``: ``"uniform"`` in ±1/√in_features, or ``"randn"`` (standard normal).
+        init: Start of ``lora_A``: ``"uniform"`` in ±1/√in_features, or ``"randn"`` (standard normal). ``"uniform_B"``
+            draws ``lora_B`` in place of it, in ±1/√rank, and ``lora_A`` is zero (Hayou et al. 2024, arXiv 2406.08447).
         device: Where the parameters are made.
         dtype: Their dtype.
 
@@ -45,8 +46,6 @@ class LoRALayer(nn.Module):
     Differs from the paper:
         A is uniform in ±1/√in_features, as in the authors' code; the text says Gaussian.
     """
-
-    kind = "Linear"  # of module that it stands beside
 
     def __init__(
         self,
@@ -78,19 +77,20 @@ class LoRALayer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self):
-        """Draw ``lora_A`` anew and set ``lora_B`` to zero: the update is zero again."""
-        if self.init == "uniform":
-            # Not kaiming_uniform_: it takes fan_in from dimension 1, which is the rank in this orientation.
-            bound = 1 / math.sqrt(self.in_features)
-            nn.init.uniform_(self.lora_A, -bound, bound)
+        """Draw one factor anew, as ``init`` says, and set the other to zero: the update is zero again."""
+        drawn, zero = (self.lora_B, self.lora_A) if self.init == "uniform_B" else (self.lora_A, self.lora_B)
+        if self.init == "randn":
+            nn.init.normal_(drawn)
         else:
-            nn.init.normal_(self.lora_A)
-        nn.init.zeros_(self.lora_B)
+            # Not kaiming_uniform_: it takes fan_in from dimension 1, which is the rank in this orientation.
+            bound = 1 / math.sqrt(len(drawn))
+            nn.init.uniform_(drawn, -bound, bound)
+        nn.init.zeros_(zero)
 
     def forward(self, x, base_output=None):
         """Return the update of ``x``, ``scaling * (x A B)``, added to ``base_output`` if that is given."""
-        A, B = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype)  # float32 factors meet a bfloat16 input in bfloat16
-        x = F.dropout(x, self.dropout, self.training)  # (..., in_features)
+        A, B = (factor.to(x.dtype) for factor in self.factors())  # float32 factors meet a bfloat16 input in bfloat16
+        x = self.drop(x)  # (..., in_features)
         if x.dim() < 2 or x.is_nested or x.layout is not torch.strided:
             return _forward_unusual(x, A, B * self._scale(B), base_output)
         hidden = x @ A * self._scale(A)  # (..., rank); the small product is scaled, so that a scaling can be learned
@@ -100,7 +100,8 @@ class LoRALayer(nn.Module):
 
     def delta_weight(self):
         """Return what merging adds to ``nn.Linear.weight``: ``scaling * (A B)ᵀ``, shape (out_features, in_features)."""
-        return (self.lora_A @ self.lora_B * self.scaling).T
+        A, B = self.factors()
+        return (A @ B * self.scaling).T
 
     def set_alpha(self, alpha):
         """Set alpha, and the scaling that follows from it; a learnable scaling is set to that value and learns on."""
@@ -112,6 +113,14 @@ class LoRALayer(nn.Module):
         else:
             self.scaling = value
 
+    def factors(self):
+        """Return what is multiplied: A ``(in_features, rank)`` and B ``(rank, out_features)``."""
+        return self.lora_A, self.lora_B
+
+    def drop(self, x):
+        """Return the input with its dropout, in training."""
+        return F.dropout(x, self.dropout, self.training)
+
     def _scale(self, like):
         return self.scaling.to(like.dtype) if isinstance(self.scaling, torch.Tensor) else self.scaling
 
@@ -120,6 +129,40 @@ class LoRALayer(nn.Module):
         scale = "learnable" if isinstance(self.scaling, torch.Tensor) else f"{self.scaling:.4g}"
         text = f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}, scaling={scale}"
         return text + (f", dropout={self.dropout}" if self.dropout else "")
+
+    # What the rest of the library asks of a layer. A variant overrides what differs; layers/dora.py is one.
+
+    kind = "Linear"  # of module that it stands beside
+    variant, label = "lora", "LoRA"  # its name for LoRAConfig, given by register_variant, and in a report
+    mixes = True  # whether it may be active beside others, or with a weight
+    by_init = False  # whether it differs by its start, so that LoRAConfig(init=…) may name it too
+    file_keys = {".lora_A.weight": "A", ".lora_B.weight": "B"}  # end of a key in PEFT's files -> the part it holds
+    file_fields = {}  # what adapter_config.json says of it, beyond plain LoRA
+    filed = ("lora_A", "lora_B")  # its own tensors that a file holds
+    in_peft = True  # whether PEFT reads such a file rightly
+    note = ""  # what an X-ray says below its table
+
+    def attach(self, module):
+        """Get to know the module that this layer stands beside; ValueError if it can't be that one."""
+
+    def is_zero(self):
+        """Tell whether the update is zero, as it is at the start."""
+        return not (self.lora_A.any() and self.lora_B.any())
+
+    def file_parts(self):
+        """Return ``{part: tensor}`` in the file's orientation: A (rank, in_features), B (out_features, rank)."""
+        A, B = self.factors()
+        return {"A": A.T, "B": B.T}
+
+    def read_parts(self, parts):
+        """Take on what a file holds; ``parts`` are of the shapes of `file_parts`."""
+        for name, place in self.file_parts().items():
+            place.copy_(parts[name])
+
+    @staticmethod
+    def config_of_file(config):
+        """Return the LoRAConfig of layers whose file says ``config``."""
+        return config
 
 
 def _add_product(base_output, hidden, B):
@@ -135,18 +178,23 @@ def _forward_unusual(x, A, B, base_output):
     return update if base_output is None else base_output + update
 
 
-VARIANTS = {"lora": LoRALayer}
+VARIANTS = {}  # name -> {kind of module: class of layer}
 
 
 def register_variant(name):
     """Class decorator: make a LoRALayer subclass available as ``LoRAConfig(variant=name)``.
 
-    If it has a method ``attach(module)``, that is called once with the layer that it stands beside. Its ``forward(x)``
-    returns the update; one that also takes ``base_output`` says so by ``forward.takes_base_output = True``.
+    It stands beside modules of its ``kind``; one class for each kind may have the same name. What it trains, merges,
+    saves and reads is asked of it: see the end of `LoRALayer`. Its ``forward(x)`` returns the update; one that also
+    takes ``base_output`` says so by ``forward.takes_base_output = True``.
     """
 
     def register(layer_class):
-        VARIANTS[name] = layer_class
+        VARIANTS.setdefault(name, {})[layer_class.kind] = layer_class
+        layer_class.variant = name
         return layer_class
 
     return register
+
+
+register_variant("lora")(LoRALayer)

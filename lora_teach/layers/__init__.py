@@ -1,5 +1,7 @@
-"""What else can be adapted, and how else; ``build`` chooses the layer that stands beside a module."""
+"""What else can be adapted, and how else; each file here registers its own layers, and ``build`` chooses among them."""
 
-from lora_teach.layers.dora import DoRALayer
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["DoRALayer"]
+for _file in iter_modules(__path__):
+    import_module(f"{__name__}.{_file.name}")

@@ -3,12 +3,12 @@
 import math
 
 from lora_teach.layer import VARIANTS
-from lora_teach.layers.conv2d import LoRAConv2d
-from lora_teach.layers.embedding import LoRAEmbedding
 from lora_teach.utils.validation import check_rank
 
 import torch
 from torch import nn
+
+KINDS = {"Linear": "linear layers", "Embedding": "embeddings", "Conv2d": "convolutions"}
 
 
 def is_conv1d(module):
@@ -25,6 +25,11 @@ def is_adaptable(module):
 def fits(module):
     """Tell whether a LoRA layer fits beside ``module`` if it is asked for by name: embeddings and Conv2d do too."""
     return is_adaptable(module) or isinstance(module, nn.Embedding | nn.Conv2d)
+
+
+def kind_of(module):
+    """Return the ``kind`` of layer that stands beside a module that `fits`."""
+    return next((kind.__name__ for kind in (nn.Embedding, nn.Conv2d) if isinstance(module, kind)), "Linear")
 
 
 def known_forward(module):
@@ -52,9 +57,10 @@ def sizes(module):
 
 def misfit(name, module, config):
     """Return why the layer that ``config`` asks for can't stand beside ``module``, with the cure, or None."""
-    kind, rank = type(module).__name__, config.rank_of(name)
-    if isinstance(module, nn.Embedding | nn.Conv2d) and config.variant != "lora":
-        return f"variant={config.variant!r} is for linear layers, and this is a {kind}. Use variant='lora' there."
+    kind, rank, layers = type(module).__name__, config.rank_of(name), VARIANTS[config.variant]
+    if kind_of(module) not in layers:
+        beside = " and ".join(KINDS[one] for one in layers)
+        return f"variant={config.variant!r} is for {beside}, and this is a {kind}. Use variant='lora' there."
     if isinstance(module, nn.Embedding):
         if module.max_norm is not None:
             return (
@@ -104,28 +110,16 @@ def new_layer(name, module, config):
         # Half precision is too coarse for small steps, so adapters over it, and over quantised weights, are float32.
         dtype=torch.float64 if weight.dtype == torch.float64 else torch.float32,
     )
+    given = sizes(module)
     if isinstance(module, nn.Embedding):
-        return LoRAEmbedding(
-            *sizes(module),
-            padding_idx=module.padding_idx,
-            scale_grad_by_freq=module.scale_grad_by_freq,
-            output_scale=getattr(module, "embed_scale", 1.0),
-            **options,
-        )
-    if isinstance(module, nn.Conv2d):
-        return LoRAConv2d(
-            module.in_channels,
-            module.out_channels,
-            module.kernel_size,
-            stride=module.stride,
-            padding=module.padding,
-            groups=module.groups,
-            **options,
-        )
-    layer = VARIANTS[config.variant](*sizes(module), **options)
-    if hasattr(layer, "attach"):  # a variant that needs to know its module
-        try:
-            layer.attach(module)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+        options |= {"padding_idx": module.padding_idx, "scale_grad_by_freq": module.scale_grad_by_freq}
+        options |= {"output_scale": getattr(module, "embed_scale", 1.0)}
+    elif isinstance(module, nn.Conv2d):
+        given = module.in_channels, module.out_channels, module.kernel_size
+        options |= {"stride": module.stride, "padding": module.padding, "groups": module.groups}
+    try:
+        layer = VARIANTS[config.variant][kind_of(module)](*given, **options)
+        layer.attach(module)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     return layer

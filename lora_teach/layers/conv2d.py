@@ -1,12 +1,13 @@
 """The LoRA layer beside a convolution: a linear layer's update, of every patch of the picture."""
 
-from lora_teach.layer import LoRALayer
+from lora_teach.layer import LoRALayer, register_variant
 from lora_teach.utils.validation import check_count
 
 import torch.nn.functional as F
 from torch import nn
 
 
+@register_variant("lora")
 class LoRAConv2d(LoRALayer):
     """The trainable low-rank update that is added to the output of a frozen ``nn.Conv2d``.
 
@@ -56,7 +57,7 @@ class LoRAConv2d(LoRALayer):
     def forward(self, x, base_output=None):
         """Return the update of ``x``, added to ``base_output`` if that is given."""
         A, B = self.kernels()
-        x = F.dropout(x, self.dropout, self.training)
+        x = self.drop(x)
         hidden = F.conv2d(x, A.to(x.dtype), stride=self.stride, padding=self.padding)  # (batch, rank, …)
         update = F.conv2d(hidden * self._scale(hidden), B.to(x.dtype), groups=self.groups)  # (batch, out_channels, …)
         return update if base_output is None else base_output + update.to(base_output.dtype)
@@ -79,3 +80,7 @@ class LoRAConv2d(LoRALayer):
                 "Keep the adapter beside it."
             )
         return super().delta_weight().unflatten(1, self.patch)
+
+    def file_parts(self):
+        """Return the kernels A and B."""
+        return dict(zip("AB", self.kernels(), strict=True))

@@ -1,12 +1,13 @@
 """The LoRA layer beside an embedding: every token gets r numbers of its own, and B turns them into an update."""
 
-from lora_teach.layer import LoRALayer
+from lora_teach.layer import LoRALayer, register_variant
 from lora_teach.utils.validation import check_count
 
 import torch.nn.functional as F
 from torch import nn
 
 
+@register_variant("lora")
 class LoRAEmbedding(LoRALayer):
     """The trainable low-rank update that is added to the output of a frozen ``nn.Embedding``.
 
@@ -31,6 +32,7 @@ class LoRAEmbedding(LoRALayer):
     """
 
     kind = "Embedding"
+    file_keys = {".lora_embedding_A": "A", ".lora_embedding_B": "B"}
 
     def __init__(
         self,
@@ -68,3 +70,7 @@ class LoRAEmbedding(LoRALayer):
     def delta_weight(self):
         """Return what merging adds to ``nn.Embedding.weight``: ``scaling * A B``, (num_embeddings, embedding_dim)."""
         return super().delta_weight().T
+
+    def drop(self, x):
+        """Return the token numbers, of which none can be dropped."""
+        return x

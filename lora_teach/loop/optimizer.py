@@ -7,7 +7,7 @@ import numbers
 from lora_teach.loop.interrupts import import_what_training_needs
 from lora_teach.loop.words import said
 from lora_teach.overlay.inspection import check_trains, overlays
-from lora_teach.utils.validation import check_count
+from lora_teach.utils.validation import check_above_zero, check_count
 
 import torch
 from torch import nn
@@ -51,16 +51,9 @@ def check_settings(lr, steps, max_grad_norm, optimizer):
     check_count("steps", steps)
     check_gradients_are_on()
     if optimizer is None:
-        _check_above_zero("lr", lr, "a learning rate such as 1e-3")
+        check_above_zero("lr", lr, "a learning rate such as 1e-3")
     if max_grad_norm is not None:
-        _check_above_zero("max_grad_norm", max_grad_norm, "a limit such as 1.0, or None for none")
-
-
-def _check_above_zero(name, value, cure):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real | torch.Tensor):
-        raise TypeError(f"{name}={value!r} is not a number. Use {cure}.")
-    if not value > 0:  # nan too
-        raise ValueError(f"{name}={value} is not above 0: parameters would not move, or climb the loss. Use {cure}.")
+        check_above_zero("max_grad_norm", max_grad_norm, "a limit such as 1.0, or None for none")
 
 
 def optimizer_for(named, given, lr, betas, weight_decay):

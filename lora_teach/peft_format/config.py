@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 
 from lora_teach.config import LoRAConfig
+from lora_teach.layer import VARIANTS
 from lora_teach.overlay.names import named_modules
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import matches
@@ -59,7 +60,7 @@ def from_peft(raw, where, warn=True):
     for name in NOT_FOLLOWED:
         if raw.get(name):
             raise ValueError(f"{where}: {name}={raw[name]!r} is not followed here, and the result would be wrong.")
-    for name in ("use_rslora", "use_dora"):
+    for name in ("use_rslora", *(field for layers in VARIANTS.values() for field in fields_of(layers))):
         if not isinstance(raw.get(name, False), bool | None):
             raise ValueError(f"{where}: {name}={raw[name]!r} is not true or false.")
     if raw.get("bias", "none") not in ("none", "lora_only", "all"):
@@ -92,12 +93,26 @@ def from_peft(raw, where, warn=True):
             modules_to_save=raw.get("modules_to_save") or (),
             scaling="alpha/sqrt(r)" if raw.get("use_rslora") else "alpha/r",
             dropout=raw.get("lora_dropout", 0.0),
-            variant="dora" if raw.get("use_dora") else "lora",
+            variant=next((name for name, layers in VARIANTS.items() if _says(raw, fields_of(layers))), "lora"),
             rank_pattern=raw.get("rank_pattern") or {},
             alpha_pattern=raw.get("alpha_pattern") or {},
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def fields_of(layers):
+    """Return what a config says of a variant, ``{field: value}``, from its entry in ``VARIANTS``."""
+    return next(iter(layers.values())).file_fields
+
+
+def told_by(layer_class):
+    """Return where a file tells that its layers are of this class: a field of the config, or the tensors' metadata."""
+    return next(iter(layer_class.file_fields), f"lora_teach.variant={layer_class.variant!r} in its metadata")
+
+
+def _says(raw, fields):
+    return bool(fields) and all(raw.get(field) == value for field, value in fields.items())
 
 
 def _check_sizes(raw, where):
@@ -136,11 +151,12 @@ def to_peft(model, adapter_name, scales):
     config = model.configs[adapter_name]
     layers = dict(walk(model.adapters[adapter_name]))
     stabilised = config.scaling == "alpha/sqrt(r)"
-    ranks = {path: layer.rank for path, layer in layers.items()}
+    ranks = {path: len(layer.file_parts()["A"]) for path, layer in layers.items()}
     alphas = {path: layer.alpha for path, layer in layers.items()}
     for path, layer in layers.items():  # PEFT knows two rules: any other scale is told as the alpha that gives it
-        if config.scaling == "alpha" or scales[path] != layer.alpha / (layer.rank**0.5 if stabilised else layer.rank):
-            alphas[path] = scales[path] * (layer.rank**0.5 if stabilised else layer.rank)
+        divisor = ranks[path] ** 0.5 if stabilised else ranks[path]
+        if config.scaling == "alpha" or scales[path] != layer.alpha / divisor:
+            alphas[path] = scales[path] * divisor
     targets, excluded = _target_names(model, layers)
     rank, alpha = (Counter(values.values()).most_common(1)[0][0] if values else 1 for values in (ranks, alphas))
     return {
@@ -152,7 +168,7 @@ def to_peft(model, adapter_name, scales):
         "r": rank,
         "lora_alpha": alpha,
         "use_rslora": stabilised,
-        "use_dora": any(hasattr(layer, "magnitude") for layer in layers.values()),
+        "use_dora": False,
         "lora_dropout": config.dropout,
         "bias": "lora_only" if any(hasattr(layer, "trained_bias") for layer in layers.values()) else "none",
         "fan_in_fan_out": False,
@@ -162,6 +178,7 @@ def to_peft(model, adapter_name, scales):
         "modules_to_save": list(model.saved_modules[adapter_name]) or None,
         "rank_pattern": {"^" + re.escape(path): value for path, value in ranks.items() if value != rank},
         "alpha_pattern": {"^" + re.escape(path): value for path, value in alphas.items() if value != alpha},
+        **{field: value for layer in layers.values() for field, value in layer.file_fields.items()},
     }
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from lora_teach.layer import VARIANTS
 from lora_teach.peft_format.swap import CONFIG_FILE, WEIGHTS_FILE, broken_off
 from lora_teach.utils.reading import parse_json, refuse_lfs_pointer
 
@@ -13,14 +14,6 @@ LARGEST_CONFIG = 1_000_000  # bytes; a config has a few thousand
 LONGEST_KEY = 1000  # characters
 MOST_TENSORS = 100_000
 LONGEST_SIDE = 2**22  # of a tensor; the largest vocabularies have 2**18
-# suffix of a key -> (which factor it is, the suffix of the other one)
-FACTORS = {
-    ".lora_A.weight": ("A", ".lora_B.weight"),
-    ".lora_B.weight": ("B", ".lora_A.weight"),
-    ".lora_embedding_A": ("A", ".lora_embedding_B"),
-    ".lora_embedding_B": ("B", ".lora_embedding_A"),
-}
-MAGNITUDES = (".lora_magnitude_vector", ".lora_magnitude_vector.weight")
 
 
 def find(folder, adapter_name="default"):
@@ -102,12 +95,28 @@ def read_tensors(file):
         raise ValueError(f"{file} is damaged: {error}") from None
 
 
+def layer_classes():
+    """List the classes of all registered layers."""
+    return [layer_class for kinds in VARIANTS.values() for layer_class in kinds.values()]
+
+
+def key_ends(classes=None):
+    """Return ``{end of a key: the part of a layer that it holds}``, as the layers themselves tell."""
+    return {
+        end: part for one in (layer_classes() if classes is None else classes) for end, part in one.file_keys.items()
+    }
+
+
+def key_of(layer_class, part):
+    """Return the end of the key under which a layer's ``part`` is written."""
+    return next(end for end, one in layer_class.file_keys.items() if one == part)
+
+
 def layers_of(keys):
-    """Return ``{path of a layer: {"A": key, "B": key, "magnitude": key}}``, with what of it is there."""
-    suffixes = {suffix: factor for suffix, (factor, _) in FACTORS.items()} | dict.fromkeys(MAGNITUDES, "magnitude")
-    layers = {}
+    """Return ``{path of a layer: {"A": key, "B": key, …}}``, with what of its parts is there."""
+    ends, layers = key_ends(), {}
     for key in keys:
-        for suffix, factor in suffixes.items():
-            if key.startswith(PREFIX) and key.endswith(suffix):
-                layers.setdefault(key.removeprefix(PREFIX).removesuffix(suffix), {})[factor] = key
+        for end, part in ends.items():
+            if key.startswith(PREFIX) and key.endswith(end):
+                layers.setdefault(key.removeprefix(PREFIX).removesuffix(end), {})[part] = key
     return layers

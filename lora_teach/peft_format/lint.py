@@ -1,19 +1,20 @@
 """lint: where an adapter's folder departs from PEFT's format, and what to do about it."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lora_teach.config import is_end
-from lora_teach.layer import SCALINGS
+from lora_teach.layer import SCALINGS, VARIANTS
 from lora_teach.overlay.targets import matches
-from lora_teach.peft_format.config import ALWAYS, KNOWN, from_peft
+from lora_teach.peft_format.config import ALWAYS, KNOWN, from_peft, told_by
 from lora_teach.peft_format.folder import (
     CONFIG_FILE,
-    FACTORS,
-    MAGNITUDES,
     PREFIX,
     WEIGHTS_FILE,
     find,
+    key_ends,
+    key_of,
+    layer_classes,
     layers_of,
     own_file,
     pickles,
@@ -21,7 +22,7 @@ from lora_teach.peft_format.folder import (
     read_tensors,
 )
 from lora_teach.peft_format.regexes import refuse_costly
-from lora_teach.peft_format.save_load import read_scales
+from lora_teach.peft_format.save_load import read_scales, read_variant
 from lora_teach.peft_format.wrappers import wrapper_in
 
 import torch
@@ -92,23 +93,30 @@ def _fields(raw):
 def _keys(tensors, metadata):
     if metadata.get("format") != "pt":
         yield Departure(f"{WEIGHTS_FILE} has no metadata {{'format': 'pt'}}.", "Save it with that metadata.")
+    known, others = key_ends(one for one in layer_classes() if one.in_peft), _other_factors()
     for key, tensor in tensors.items():
         if wrapper_in(key):
             what = f"{key!r} carries a wrapper's name, {wrapper_in(key)!r}, so PEFT leaves it out."
             yield Departure(what, "Save the adapter from the model inside the wrapper.")
-        ends = [suffix for suffix in FACTORS if key.endswith(suffix)]
+        ends = [end for end in others if key.endswith(end)]
+        other = key.removesuffix(ends[0]) + others[ends[0]] if ends else ""
         if not key.startswith(PREFIX):
             cure = f"Rename it: {PREFIX!r} and the layer's path."
             yield Departure(f"{key!r} lacks the prefix {PREFIX!r}, so PEFT leaves it out and at most warns.", cure)
-        elif ends and key.removesuffix(ends[0]) + FACTORS[ends[0]][1] not in tensors:
-            other = key.removesuffix(ends[0]) + FACTORS[ends[0]][1]
+        elif ends and other not in tensors:
             yield Departure(f"{key!r} is here without {other!r}.", "Save the adapter again.")
-        elif "lora_" in key and not ends and not key.endswith(MAGNITUDES):
+        elif "lora_" in key and not key.endswith(tuple(known)):
             yield Departure(f"{key!r} is no key of PEFT's format.", "No adapter name belongs into it: …lora_A.weight.")
         if not tensor.is_floating_point() and "lora_" in key:
             yield Departure(f"{key!r} has dtype {tensor.dtype}.", "Factors are floating-point numbers.")
         elif not all(torch.isfinite(part.float()).all() for part in tensor.flatten().split(2**24)):  # piece by piece
             yield Departure(f"{key!r} holds nan or inf.", "Load an earlier checkpoint; the training blew up.")
+
+
+def _other_factors():
+    """Return ``{end of a key of A or B: that of the other}``."""
+    pairs = [[key_of(one, part) for part in "AB"] for one in layer_classes()]
+    return {end: pair[1 - at] for pair in pairs for at, end in enumerate(pair)}
 
 
 def _together(config, tensors, metadata, bias):
@@ -120,6 +128,14 @@ def _together(config, tensors, metadata, bias):
         return
     scales, departures = _attempt(lambda: read_scales(metadata, WEIGHTS_FILE), "Save the adapter again.")
     yield from departures
+    if config.variant == "lora":
+        variant, departures = _attempt(lambda: read_variant(metadata, WEIGHTS_FILE), "PEFT reads it as plain LoRA.")
+        yield from departures
+        config = replace(config, variant=variant or "lora")
+    label, in_peft = next((one.label, one.in_peft) for one in VARIANTS[config.variant].values())
+    if not in_peft:
+        what = f"PEFT doesn't know {label}, and reads plain LoRA, or nothing."
+        yield Departure(what, "Read it with lora_teach, or merge it.")
     for path, parts in layers.items():
         yield from _layer(path, parts, config, (scales or {}).get(path))
     yield from _names(config, tensors, layers, bias)
@@ -137,13 +153,16 @@ def _layer(path, parts, config, exact):
         if shape is not None and not grouped and (len(shape) not in (2, 4) or shape[dimension] != rank):
             cure = "Put the rank that it was trained with into r or rank_pattern."
             yield Departure(f"{path!r}: lora_{factor} has shape {shape}, and the config says rank {rank}.", cure)
-    if (config.variant == "dora") != ("magnitude" in parts):
-        if config.variant == "dora":
-            what = f"{path!r} has no lora_magnitude_vector, and use_dora is true: PEFT makes it anew, which is wrong."
+    own = {part: one for one in VARIANTS[config.variant].values() for part in one.file_keys.values()}
+    owners = {part: one for one in layer_classes() for part in one.file_keys.values()} | own
+    for part in sorted((own.keys() ^ parts.keys()) - {"A", "B"}):
+        key, said = key_of(owners[part], part)[1:], told_by(owners[part])
+        if part in own:
+            what = f"{path!r} has no {key}, and {said} is true: PEFT makes it anew, which is wrong."
             yield Departure(what, "Save the adapter again where it was trained.")
         else:
-            what = f"{path!r} has a lora_magnitude_vector, and use_dora is not true: PEFT reads plain LoRA in silence."
-            yield Departure(what, "Write use_dora: true.")
+            what = f"{path!r} has a {key}, and {said} is not true: PEFT reads plain LoRA in silence."
+            yield Departure(what, f"Write {said}: true.")
     rule = SCALINGS[config.scaling](config.alpha_of(path), rank)
     if exact is not None and abs(exact[0] - rule) > 1e-6 * abs(rule):
         what = f"{path!r} was saved with scale {exact[0]:g}, and the config gives {rule:g}, which counts."

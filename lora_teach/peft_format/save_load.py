@@ -11,19 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from lora_teach.config import is_end
-from lora_teach.layer import SCALINGS, LoRALayer
+from lora_teach.layer import SCALINGS, VARIANTS, LoRALayer
+from lora_teach.layers.attached import to_be_filled
 from lora_teach.layers.bias import take_on
-from lora_teach.layers.conv2d import LoRAConv2d
-from lora_teach.layers.embedding import LoRAEmbedding
 from lora_teach.overlay.names import named_modules, submodule
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import matches
-from lora_teach.peft_format.config import from_peft, to_peft
+from lora_teach.peft_format.config import from_peft, to_peft, told_by
 from lora_teach.peft_format.folder import (
     CONFIG_FILE,
     PREFIX,
     WEIGHTS_FILE,
     find,
+    key_of,
+    layer_classes,
     layers_of,
     own_file,
     read_json,
@@ -36,7 +37,7 @@ from lora_teach.peft_format.wrappers import without_wrappers
 import torch
 from safetensors.torch import save_file
 
-MAGNITUDE, BIAS = ".lora_magnitude_vector", ".base_layer.bias"
+BIAS = ".base_layer.bias"
 
 
 def save(model, folder, adapter_name):
@@ -47,7 +48,7 @@ def save(model, folder, adapter_name):
 
     Raises:
         TypeError: A layer that is not a LoRALayer, or one with other parameters: PEFT's format has no place for them.
-        ValueError: The base is itself the adapted layer, or only some layers are DoRA.
+        ValueError: The base is itself the adapted layer, or its layers are of several variants.
     """
     folder = Path(folder) if adapter_name == "default" else Path(folder) / adapter_name
     tensors, scales, learnable = {}, {}, []
@@ -60,8 +61,10 @@ def save(model, folder, adapter_name):
         scales[path] = torch.as_tensor(layer.scaling, dtype=torch.float64).item()
         if isinstance(layer.scaling, torch.Tensor):
             learnable.append(path)
-    if len({hasattr(layer, "magnitude") for layer in layers.values()}) > 1:
-        raise ValueError("some layers are DoRA and others are not; PEFT's format knows all or none.")
+    variants = {layer.variant: layer.label for layer in layers.values()}
+    if len(variants) > 1:
+        label = next(label for name, label in variants.items() if name != "lora")
+        raise ValueError(f"some layers are {label} and others are not; a file has all of one variant.")
     for path, copy in walk(model.saved_modules[adapter_name]):
         for key, value in copy.state_dict().items():
             tensors[f"{PREFIX}{path}.{key}"] = value.detach().clone().contiguous().cpu()
@@ -72,6 +75,9 @@ def save(model, folder, adapter_name):
     metadata = {"format": "pt", "lora_teach.scales": json.dumps(scales)}
     if learnable:
         metadata["lora_teach.learnable_scaling"] = json.dumps(learnable)
+    for name in variants:
+        if name != "lora" and not VARIANTS[name][layer.kind].file_fields:  # else the config tells
+            metadata["lora_teach.variant"] = name
     text = json.dumps(config, indent=2) + "\n"
     write_pair(folder, text, lambda file, more: save_file(tensors, file, metadata | more))
 
@@ -79,7 +85,8 @@ def save(model, folder, adapter_name):
 def load(model, folder, adapter_name):
     """Add the adapter that lies in ``folder`` to a LoRAModel as ``adapter_name``: whole, or not at all."""
     config, tensors, scales = without_wrappers(*read(folder, adapter_name), model.base_model)
-    model.add_adapter(adapter_name, only_what_is_here(config, tensors, model.base_model))
+    with to_be_filled():
+        model.add_adapter(adapter_name, of_layers(config, tensors, model.base_model))
     try:
         fill(model, adapter_name, tensors, scales)
     except BaseException:
@@ -90,7 +97,8 @@ def load(model, folder, adapter_name):
 def from_pretrained(model_class, base, folder, adapter_name):
     """Return a ``model_class`` over ``base`` with the adapter that lies in ``folder``; on an error no trace is left."""
     config, tensors, scales = without_wrappers(*read(folder, adapter_name), base)
-    model = model_class(base, only_what_is_here(config, tensors, base), adapter_name)
+    with to_be_filled():
+        model = model_class(base, of_layers(config, tensors, base), adapter_name)
     try:
         fill(model, adapter_name, tensors, scales)
     except BaseException:
@@ -117,21 +125,45 @@ def read(folder, adapter_name="default"):
     if config.target_modules is None:  # which layers PEFT took, the keys say; it leaves the output layer out
         paths = [path for path in layers_of(tensors) if path]
         config = replace(config, **{"target_modules": paths} if paths else {"exclude_modules": ".*"})
-    for key in [key for key in tensors if key.endswith(f"{MAGNITUDE}.weight")]:
-        tensors.setdefault(key.removesuffix(".weight"), tensors.pop(key))
-    magnitudes = [key for key in tensors if key.endswith(MAGNITUDE)]
-    if magnitudes and config.variant != "dora":
-        raise ValueError(
-            f"{weights_file} holds DoRA's {magnitudes[0]!r}, and {CONFIG_FILE} does not say use_dora. PEFT would read "
-            "it as plain LoRA in silence. Write use_dora: true into the config."
-        )
-    if config.variant == "dora" and not magnitudes:
-        raise ValueError(
-            f"{config_file} says use_dora, and {WEIGHTS_FILE} holds no {MAGNITUDE[1:]}. PEFT would make the magnitudes "
-            "anew from a random start. Save the adapter again where it was trained."
-        )
+    if config.variant == "lora":  # no field of the config tells another
+        config = replace(config, variant=read_variant(metadata, weights_file))
+    tensors = _with_usual_keys(tensors, config.variant)
+    _check_parts(config.variant, tensors, weights_file)
     scales = read_scales(metadata, weights_file)
     return replace(config, learnable_scaling=any(learnable for _, learnable in scales.values())), tensors, scales
+
+
+def _with_usual_keys(tensors, variant):
+    """Return ``tensors`` under the keys that are written today: some parts had others in older files."""
+    usual = {end: key_of(one, part) for one in VARIANTS[variant].values() for end, part in one.file_keys.items()}
+    renamed = {}
+    for key, tensor in tensors.items():
+        end = next((end for end, now in usual.items() if end != now and key.endswith(end)), "")
+        renamed.setdefault(key.removesuffix(end) + usual[end] if end else key, tensor)
+    return renamed
+
+
+def _check_parts(variant, tensors, where):
+    """Raise ValueError if the file has parts of another variant, or lacks the ones that this variant alone has."""
+    found = {part: key for keys in layers_of(tensors).values() for part, key in keys.items()}
+    own = {part: one for one in VARIANTS[variant].values() for part in one.file_keys.values()}
+    for part in sorted(found.keys() - own.keys()):
+        other = next(one for one in layer_classes() if part in one.file_keys.values())
+        raise ValueError(
+            f"{where} holds {other.label}'s {found[part]!r}, and the adapter does not say {told_by(other)}. PEFT would "
+            "read it as plain LoRA in silence. Say so there, or save the adapter again."
+        )
+    for part in sorted(own.keys() - found.keys() - {"A", "B"}):
+        raise ValueError(
+            f"the adapter says {told_by(own[part])}, and {where} holds no {key_of(own[part], part)[1:]}. PEFT would "
+            "make it anew from a random start. Save the adapter again where it was trained."
+        )
+
+
+def of_layers(config, tensors, base):
+    """Return the LoRAConfig of the layers over ``base``, given what `read` says of a file."""
+    of_file = next(iter(VARIANTS[config.variant].values())).config_of_file
+    return of_file(only_what_is_here(config, tensors, base))
 
 
 def only_what_is_here(config, tensors, base):
@@ -156,11 +188,10 @@ def only_what_is_here(config, tensors, base):
 
 def fill(model, adapter_name, tensors, scales):
     """Copy what `read` gave into an adapter of a LoRAModel: all of it, or a ValueError and nothing."""
-    wanted, copies = {}, model.saved_modules[adapter_name]
-    for path, layer in walk(model.adapters[adapter_name]):
-        wanted |= _places(path, layer)
-    for path, copy in walk(copies):
-        wanted |= {f"{PREFIX}{path}.{key}": value for key, value in copy.state_dict().items()}
+    layers, saved = dict(walk(model.adapters[adapter_name])), {}
+    for path, copy in walk(model.saved_modules[adapter_name]):
+        saved |= {f"{PREFIX}{path}.{key}": value for key, value in copy.state_dict().items()}
+    wanted = saved | {key: place for path, layer in layers.items() for key, place in _places(path, layer).items()}
     modules = named_modules(model.base_model)
     own = {f"{name}.{key}": p for name, module in modules for key, p in module._parameters.items() if p is not None}
     others = {key for key in tensors.keys() - wanted.keys() if not _of_the_base(key, tensors[key], own)}
@@ -189,10 +220,10 @@ def fill(model, adapter_name, tensors, scales):
     with torch.no_grad():
         for key, (layer, module) in biases.items():
             take_on(layer, module, tensors[key])
-            del wanted[key]  # the base keeps its own
-        for key, place in wanted.items():
+        for key, place in saved.items():
             place.copy_(tensors[key])
-        for path, layer in walk(model.adapters[adapter_name]):
+        for path, layer in layers.items():
+            layer.read_parts({part: tensors[key] for part, key in _keys(path, layer).items()})
             rule = SCALINGS[layer.scaling_rule](layer.alpha, layer.rank)
             scale, learnable = scales.get(path, (rule, False))
             if not math.isclose(scale, rule, rel_tol=1e-6):
@@ -209,22 +240,15 @@ def _check_finite(key, tensor):
         raise ValueError(f"{key} holds nan or inf. Load an earlier checkpoint; the training blew up.")
 
 
+def _keys(path, layer):
+    """Return ``{part: its key in the file}``."""
+    return {part: f"{PREFIX}{path}{key_of(layer, part)}" for part in layer.file_keys.values()}
+
+
 def _places(path, layer):
-    """Return ``{key in the file: the layer's parameter in the file's orientation}``; copying into it fills it."""
-    key = f"{PREFIX}{path}"
-    if isinstance(layer, LoRAEmbedding):
-        return {
-            f"{key}.lora_embedding_A": layer.lora_A.T,  # (rank, num_embeddings)
-            f"{key}.lora_embedding_B": layer.lora_B.T,  # (embedding_dim, rank)
-        }
-    A, B = layer.kernels() if isinstance(layer, LoRAConv2d) else (layer.lora_A.T, layer.lora_B.T)
-    places = {
-        f"{key}.lora_A.weight": A,  # (rank, in_features); of a Conv2d (rank, in_channels, height, width)
-        f"{key}.lora_B.weight": B,  # (out_features, rank); of a Conv2d (out_channels, rank / groups, 1, 1)
-    }
-    if hasattr(layer, "magnitude"):
-        places[f"{key}{MAGNITUDE}"] = layer.magnitude  # (out_features,)
-    return places
+    """Return ``{key in the file: the layer's part in the file's orientation}``."""
+    parts = layer.file_parts()
+    return {key: parts[part] for part, key in _keys(path, layer).items()}
 
 
 def _trained_biases(model, adapter_name, keys):
@@ -242,7 +266,7 @@ def _check_has_a_place(path, layer):
         raise TypeError(f"{path}: a {type(layer).__name__} has no place in PEFT's format. Only LoRALayers are saved.")
     if not path:
         raise ValueError("the base is itself the adapted layer, which has no name in a file. Use nn.Sequential(base).")
-    own = layer.state_dict().keys() - {"lora_A", "lora_B", "scaling", "magnitude", "trained_bias"}
+    own = layer.state_dict().keys() - {*layer.filed, "scaling", "trained_bias"}
     if own:
         raise TypeError(f"{path}: {min(own)!r} of {type(layer).__name__} has no place in PEFT's format.")
 
@@ -254,6 +278,17 @@ def _of_the_base(key, tensor, parameters):
     if own is None or own.is_meta or own.shape != tensor.shape:
         return False
     return torch.equal(own.detach().cpu(), tensor.to(own.dtype))
+
+
+def read_variant(metadata, where):
+    """Return the variant that a file's metadata tells, or "lora"; ValueError if it is unknown here."""
+    name = metadata.get("lora_teach.variant", "lora")
+    if name not in VARIANTS:
+        raise ValueError(
+            f"{where} was saved as variant {name[:40]!r}, which is not registered here. Import the file that registers "
+            "it, by @register_variant, first."
+        )
+    return name
 
 
 def read_scales(metadata, where):

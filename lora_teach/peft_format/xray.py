@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_teach.layer import SCALINGS
+from lora_teach.layer import SCALINGS, VARIANTS
 from lora_teach.peft_format.folder import PREFIX, WEIGHTS_FILE, find
 from lora_teach.peft_format.lint import Departure, factors_of, lint
 from lora_teach.peft_format.regexes import refuse_costly
@@ -48,7 +48,8 @@ class XRay:
 
     Attributes:
         folder: Where it lies.
-        variant: ``"lora"`` or ``"dora"``. ΔW of a DoRA adapter turns the weight; its magnitudes are not in these norms.
+        variant: Its name for LoRAConfig, such as ``"lora"`` or ``"dora"``. ΔW of a DoRA adapter turns the weight; its
+            magnitudes are not in these norms.
         layers: A `LayerXRay` for each adapted layer.
         saved: ``{key: shape}`` of the other tensors, such as those of ``modules_to_save``.
         numbers: How many numbers the file holds.
@@ -65,9 +66,9 @@ class XRay:
     departures: tuple
 
     def __str__(self):
-        kind = {"lora": "LoRA", "dora": "DoRA"}[self.variant]
+        layer_class = next(iter(VARIANTS[self.variant].values()))
         size = f"{len(self.layers)} layers, {self.numbers:,} numbers, {self.bytes:,} bytes"
-        lines = [f"{kind} adapter in {self.folder}: {size}"]
+        lines = [f"{layer_class.label} adapter in {self.folder}: {size}"]
         width = max([len(layer.name) for layer in self.layers] + [len("layer")])
         if self.layers:
             lines += ["", f"{'layer':{width}}  rank    scale     ‖ΔW‖  of ‖W‖  effective rank  largest singular values"]
@@ -78,8 +79,8 @@ class XRay:
                 f"{layer.name:{width}}  {layer.rank:4}  {layer.scale:7.4g}  {layer.norm:7.4g}  {share:>6}  "
                 f"{layer.effective_rank:14.2f}  {largest}"
             )
-        if self.variant == "dora":
-            lines += ["", "ΔW turns the weights; how long their rows are, DoRA's magnitudes say."]
+        if layer_class.note:
+            lines += ["", layer_class.note]
         if self.saved:
             lines += ["", "Saved whole: " + ", ".join(f"{key} {tuple(shape)}" for key, shape in self.saved.items())]
         lines.append("")

@@ -3,6 +3,8 @@
 import math
 import numbers
 
+import torch
+
 
 def check_count(name, value):
     """Return ``value`` if it is a whole number of at least 1; TypeError or ValueError otherwise."""
@@ -44,6 +46,15 @@ def check_dropout(dropout):
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout={dropout} is outside [0, 1). Use 0 for none; 0.05 and 0.1 are usual.")
     return float(dropout)
+
+
+def check_above_zero(name, value, cure):
+    """Return ``value`` if it is a number (or tensor) above 0; ``cure`` ends the message, "Use {cure}."."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | torch.Tensor):
+        raise TypeError(f"{name}={value!r} is not a number. Use {cure}.")
+    if not value > 0:  # nan too
+        raise ValueError(f"{name}={value} is not above 0: parameters would not move, or climb the loss. Use {cure}.")
+    return value
 
 
 def check_choice(name, value, choices):

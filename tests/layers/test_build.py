@@ -295,8 +295,8 @@ REFUSED = {
     "dilation": (lambda: Pictures(dilation=2), {"target_modules": ["conv"]}, r"dilation=\(2, 2\).*modules_to_save"),
     "padding_mode": (lambda: Pictures(padding=1, padding_mode="circular"), {"target_modules": ["conv"]},
                      "padding_mode='circular'.*pads with zeros"),
-    "dora": (Words, {"target_modules": ["embedding"], "variant": "dora"}, "variant='dora' is for linear layers"),
-    "dora_conv": (Pictures, {"target_modules": ["conv"], "variant": "dora"}, "variant='dora' is for linear layers"),
+    "pissa": (Words, {"target_modules": ["embedding"], "variant": "pissa"}, "variant='pissa' is for linear layers"),
+    "pissa_conv": (Pictures, {"target_modules": ["conv"], "variant": "pissa"}, "variant='pissa' is for linear layers"),
     "conv3d": (lambda: nn.Sequential(nn.Conv3d(1, 9, 2)), {"target_modules": ["0"]}, "Conv3d is no linear layer"),
 }  # fmt: skip
 
