@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from lora_teach.bases.quantized.codes import SCALES_BLOCK, dynamic_codes, normal_float, quantize, scale_blocks
+from lora_teach.bases.quantized.codes import SCALES_BLOCK, dynamic_codes, normal_float, quantize, scale_blocks_
 from lora_teach.config import LoRAConfig
 from lora_teach.layers.build import known_forward
 from lora_teach.overlay.base import check_base
@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-PAIRS = torch.cartesian_prod(normal_float(4), normal_float(4))  # (256, 2): the two codes that a byte stands for
+# The two codes that a byte stands for, (256,), each pair as eight bytes: as one number it is found eight times as fast.
+PAIRS = torch.cartesian_prod(normal_float(4), normal_float(4)).view(torch.int64).flatten()
 SCALES = dynamic_codes()  # (256,)
 
 
@@ -217,10 +218,10 @@ def _become_quantized(linear, packed):
 def _weight(packed, absmax, nested_absmax, nested_offset, block_size, shape):
     """Return the weight that was packed, float32 ``(out_features, in_features)``."""
     if nested_absmax is not None:
-        absmax = _on(SCALES, absmax.device).index_select(0, absmax.int())
-        absmax = scale_blocks(absmax, nested_absmax, SCALES_BLOCK) + nested_offset  # (blocks,)
-    values = _on(PAIRS, packed.device).index_select(0, packed.int()).flatten()[: shape[0] * shape[1]]
-    return scale_blocks(values, absmax, block_size).view(shape)
+        absmax = _on(SCALES, absmax.device).index_select(0, absmax.int())  # (blocks,)
+        absmax = scale_blocks_(absmax, nested_absmax, SCALES_BLOCK) + nested_offset
+    values = _on(PAIRS, packed.device).index_select(0, packed.int()).view(torch.float32)  # (numbers,), or one more
+    return scale_blocks_(values[: shape[0] * shape[1]], absmax, block_size).view(shape)
 
 
 def _on(table, device):
