@@ -1,4 +1,4 @@
-"""The control beside a claim about an update: a random one of the same size. Is it what was learned, or how far it went?"""
+"""The control beside a claim about an update: a random one of the same size. Learned, or only how far it went?"""
 
 import copy
 

@@ -52,9 +52,9 @@ def trainable_copy(base, rank=None, seed=0, **options):
     """
     if rank is None and options:
         raise TypeError(f"full fine-tuning (rank=None) has no {', '.join(options)}. Leave it out, or give a rank.")
-    model = copy.deepcopy(base).requires_grad_(True)
+    model = copy.deepcopy(base)
     if rank is None:
-        return model
+        return model.requires_grad_(True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LoRAModel(model, rank=rank, **options)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from statistics import mean
 
 from lora_teach.measure.results import load_result
-from lora_teach.measure.variants import BESIDE, CONTENDERS, verdict
+from lora_teach.measure.variants import BESIDE, CONTENDERS, LARGE_ALPHA, RANDOM_START, verdict
 
-PLAIN = ("LoRA", "LoRA r=64", "full")  # who is no variant
-CONTROLS = {"PiSSA": "PiSSA's sizes, random directions"}  # who was trained to be a variant's control
+PLAIN = ("LoRA", LARGE_ALPHA, "LoRA r=64", "full")  # who is no variant
+CONTROLS = {"PiSSA": RANDOM_START}  # who was trained to be a variant's control
 
 
 def variants(entries):

@@ -50,11 +50,11 @@ class OwnRate(View):
         diamond(left, self.guess, 0.98, "your guess")
         self.seeds = {key: right.plot([], [], **_mark(role, 7))[0] for key, role in LOOKS.items()}
         ghost = {"linestyle": "", "marker": "x", "color": COLOURS["base"], "markersize": 7}
-        self.random = right.plot([], [], **ghost, label=RANDOM)[0]
+        self.random = right.plot([], [], **ghost)[0]
         _share_axis(right, self.base)
         right.set(xticks=[0, 1], xticklabels=GROUPS, xlim=(-0.5, 1.6), title="Test digits, three seeds")
-        self.key = legend(left, handles=list(self.lines.values()), labels=["a variant of it", "LoRA", "its control, …"])
-        legend(right, loc="center right", bbox_to_anchor=(1, 0.35))
+        self.key = legend(left, handles=list(self.lines.values()), labels=list(LOOKS))
+        right.annotate(RANDOM, (1.15, 0.14), ha="right", va="center", size=9, color=COLOURS["base"])
         self.picture = Picture(made, [self.lines, self.tops, self.here, self.title, self.seeds, self.random, self.key])
 
     def move(self, variant, learning_rate):
@@ -72,8 +72,9 @@ class OwnRate(View):
         self.random.set_data([1.24] * len(self.entries[variant]["random"]), self.entries[variant]["random"])
         self.here.set_data([learning_rate] * 2, [0, 1])
         self.title.set_text(f"{variant} and {beside(variant)}, digits {self.task}")
-        for text, key in zip(self.key.get_texts(), LOOKS, strict=True):
+        for text, handle, key in zip(self.key.get_texts(), self.key.legend_handles, LOOKS, strict=True):
             text.set_text(shown.get(key, ""))
+            handle.set_visible(key in shown)
         return self._said(variant, learning_rate)
 
     def _said(self, variant, lr):
@@ -108,7 +109,7 @@ class OwnRate(View):
     @styled
     def draw_lines(self, names, shared):
         """Return a Figure: one panel a variant."""
-        made = figure(11, 3.4)
+        made = figure(11.6, 3.4)
         grid = panels(made, columns=len(names), sharey=True, squeeze=False)[0]
         for axes, name in zip(grid, names, strict=True):
             shown = self._shown(name)
@@ -116,14 +117,14 @@ class OwnRate(View):
                 if key in shown:
                     entry = self.entries[shown[key]]
                     rates, shares = line_of(entry)
-                    axes.plot(rates, shares, **line(role, markersize=4, label=shown[key]))
+                    axes.plot(rates, shares, **line(role, markersize=4, label=shown[key].removeprefix("PiSSA, ")))
                     axes.plot(entry["lr"], dict(zip(rates, shares, strict=True))[entry["lr"]], **_mark(role, 11))
             _rate_axis(axes, rates)
             _share_axis(axes, self.base)
             axes.axvline(shared, color=COLOURS["ink"], linewidth=1)
             axes.set(title=name, xlabel="learning rate")
             diamond(axes, self.guess if name == self.start else None, 0.98)
-            legend(axes, loc="lower center", bbox_to_anchor=(0.5, -0.52))
+            legend(axes, loc="lower center", bbox_to_anchor=(0.57, 0.09), fontsize=8)
         grid[0].set_ylabel("validation digits read right")
         return made
 

@@ -10,13 +10,13 @@ from lora_teach.plots import Picture, figure, legend, line, panels, show, styled
 
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 ROLES = {1: "fourth", 8: "lora", 64: "other"}
-SIZES, LOSSES = (0.003, 30), (0.01, 5)  # the ends of both axes; what lies beyond is drawn at its edge
+SIZES, LOSSES = (0.003, 10), (0.03, 20)  # the ends of both axes; what lies beyond is drawn at its edge
 
 
 class Stability(View):
     """‖ΔW‖ / ‖W‖ by step and the loss by step, a line a rank, under the rule on the button."""
 
-    sliders = {"rule": {rule: text for rule, text in RULES.items()}, "learning_rate": (list(RATES), 0.001)}
+    sliders = {"rule": RULES, "learning_rate": (list(RATES), 0.001)}
 
     def __init__(self):
         split, base = digits.rotated(90), load_digit_net()
@@ -27,7 +27,9 @@ class Stability(View):
     def _draw(self):
         made = figure(9.6, 3.7)
         left, right = panels(made, columns=2)
-        self.sizes, self.losses = ({rank: axes.plot([], [], **_line(rank))[0] for rank in RANKS} for axes in (left, right))
+        self.sizes, self.losses = (
+            {rank: axes.plot([], [], **_line(rank))[0] for rank in RANKS} for axes in (left, right)
+        )
         _dress(left, right)
         legend(left, loc="lower right")
         self.picture = Picture(made, [self.sizes, self.losses])
@@ -40,7 +42,7 @@ class Stability(View):
             self.losses[rank].set_data(run.steps, _within(run.losses, LOSSES))
         ends = ", ".join(f"rank {rank} {run.losses[-1]:.2f}" for rank, run in runs.items())
         return (
-            f"{RULES[rule].capitalize()}, learning rate {learning_rate:g}: at the end rank {RANKS[-1]}'s update is "
+            f"With {RULES[rule]}, learning rate {learning_rate:g}: at the end rank {RANKS[-1]}'s update is "
             f"{growth_at_end(runs):.2g} times as large as rank {RANKS[0]}'s. Loss over the last steps: {ends} nats."
         )
 
@@ -50,8 +52,8 @@ class Stability(View):
         runs = {rule: {rank: self.run(rank, rule, lr) for rank in RANKS} for rule in RULES}
         grown = ", ".join(f"{growth_at_end(by_rank):.2g} with {RULES[rule]}" for rule, by_rank in runs.items())
         sentence = (
-            f"Learning rate {lr:g} for all, α = 8, digits turned by 90°. Rank {RANKS[-1]}'s update at the end over rank "
-            f"{RANKS[0]}'s: {grown}."
+            f"Digits turned by 90°, all at {lr:g}. At the end rank {RANKS[-1]}'s update is as many times "
+            f"as large as rank {RANKS[0]}'s: {grown}."
         )
         return show(self.draw_rules(runs), sentence)
 
@@ -65,7 +67,7 @@ class Stability(View):
                 above.plot(run.steps, _within(run.sizes, SIZES), **_line(rank))
                 below.plot(run.steps, _within(run.losses, LOSSES), **_line(rank))
             _dress(above, below)
-            above.set(title=RULES[rule].capitalize(), xlabel="")
+            above.set(title=RULES[rule], xlabel="")
         for axes in grid[:, 1:].flat:
             axes.set_ylabel("")
         legend(grid[0, 0], loc="lower right")

@@ -1,13 +1,19 @@
 """TwoRates: A's learning rate against B's, with the diagonal on which both are one."""
 
+import math
+
 from lora_teach.live.explore import View
 from lora_teach.measure.variants import RATIO
 from lora_teach.pictures.own_rate.numbers import spaced
 from lora_teach.pictures.two_rates.numbers import best_by_ratio, table
-from lora_teach.plots import AMOUNT, COLOURS, Picture, diamond, figure, legend, line, panels, styled
+from lora_teach.plots import COLOURS, Picture, diamond, figure, legend, line, panels, styled
+from lora_teach.plots.style import AMOUNT
 from lora_teach.utils.validation import check_guess
 
+from matplotlib.patheffects import withStroke
+
 MOST = 1e4  # times: the largest ratio that can be guessed, and the inverse of the smallest
+EDGE = [withStroke(linewidth=3, foreground=COLOURS["ink"])]  # white lines and words over yellow
 
 
 class TwoRates(View):
@@ -42,9 +48,13 @@ class TwoRates(View):
         image = left.imshow(self.shares, cmap=AMOUNT, vmin=0, vmax=1, origin="lower")
         made.colorbar(image, ax=left, shrink=0.85, format=lambda share, _: f"{share:.0%}")
         last = len(self.rates) - 1
-        left.plot([0, last], [0, last], color="white", linewidth=1.4)
-        left.annotate("one rate for both", (last, last), (-4, -12), textcoords="offset points", color="white",
-                      ha="right", va="top", size=9, rotation=45, rotation_mode="anchor")  # fmt: skip
+        left.plot([0, last], [0, last], color="white", linewidth=1.6, path_effects=EDGE)
+        left.annotate("one rate for both", (0, 0), (6, 12), textcoords="offset points", color="white",
+                      size=9, rotation=45, rotation_mode="anchor", path_effects=EDGE)  # fmt: skip
+        above = math.log(RATIO) / math.log(self.rates[1] / self.rates[0])  # in cells
+        left.plot([above, last], [0, last - above], color="white", linewidth=1.6, linestyle="--", path_effects=EDGE)
+        left.annotate("LoRA+", (above, 0), (22, 8), textcoords="offset points", color="white", size=9,
+                      rotation=45, rotation_mode="anchor", path_effects=EDGE)  # fmt: skip
         ring = {"markersize": 15, "markerfacecolor": "none", "markeredgecolor": "white", "markeredgewidth": 2.4}
         (self.ring,) = left.plot([], [], "o", **ring)
         labels = [f"{rate:g}" for rate in self.rates]
