@@ -9,6 +9,7 @@ from lora_teach.plots import COLOURS, Picture, figure, legend, line, panels, sho
 from lora_teach.utils.validation import check_guess
 
 ROLES = {"full": "full", "LoRA": "lora", "DoRA": "other"}
+TICKS = (0.02, 0.05, 0.1, 0.2, 0.5)
 LIMITS = (0.012, 0.7), (0.018, 0.9)  # of how far rows turned, and of how much they were stretched
 
 
@@ -104,5 +105,6 @@ class Magnitudes(View):
 def _dress(axes):
     axes.set(xscale="log", yscale="log", xlim=LIMITS[0], ylim=LIMITS[1])
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_ticks(TICKS, [f"{tick:g}" for tick in TICKS])
+        axis.set_ticks([], minor=True)
     axes.set(xlabel="turned by (1 − cos)", ylabel="stretched by, share of length")

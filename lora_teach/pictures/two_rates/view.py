@@ -42,7 +42,7 @@ class TwoRates(View):
 
     @styled
     def _draw(self):
-        made = figure(9.6, 4.2)
+        made = figure(9.6, 4.5)
         left, right = panels(made, columns=2, width_ratios=[1, 1.25])
         left.grid(False)
         image = left.imshow(self.shares, cmap=AMOUNT, vmin=0, vmax=1, origin="lower")
