@@ -1,7 +1,7 @@
 """The options of one adapter, checked when they are made."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
 from lora_teach.layer import INITS, SCALINGS, VARIANTS
@@ -22,6 +22,8 @@ class LoRAConfig:
             ``nn.Conv2d`` is adapted if it is named.
         exclude_modules: Layers to leave out, given in the same two ways.
         modules_to_save: Modules of which the adapter has a fully trained copy of its own, such as a new head.
+        trainable_token_indices: Tokens whose rows the adapter trains, for new ones such as the marks of a chat. A list
+            means the input embedding's; ``{name of a table: list}`` says which. What is tied to it follows.
         scaling: ``"alpha/r"``, ``"alpha/sqrt(r)"`` or ``"alpha"``.
         learnable_scaling: Learn each layer's scaling.
         dropout: Probability in [0, 1), on the adapter's input, in training.
@@ -49,6 +51,7 @@ class LoRAConfig:
     init: str = "uniform"
     rank_pattern: dict = field(default_factory=dict)
     alpha_pattern: dict = field(default_factory=dict)
+    trainable_token_indices: list | dict | None = None
 
     def __new__(cls, *args, **options):
         """Refuse unknown options by name."""
@@ -76,6 +79,7 @@ class LoRAConfig:
         store(self, "modules_to_save", _names("modules_to_save", self.modules_to_save or (), regex=False))
         store(self, "rank_pattern", _pattern("rank_pattern", self.rank_pattern, check_rank))
         store(self, "alpha_pattern", _pattern("alpha_pattern", self.alpha_pattern, check_alpha))
+        store(self, "trainable_token_indices", _tables(self.trainable_token_indices))
         if self.target_modules == ():
             raise ValueError("target_modules=[] names nothing. Use None for every linear layer, or name some.")
 
@@ -142,6 +146,29 @@ def _names(option, value, regex=True):
         if not isinstance(name, str) or not name:
             raise TypeError(f"{option} holds {name!r}, which is no name. Use non-empty strings.")
     return names
+
+
+def _tables(value):
+    """Return ``trainable_token_indices`` as a tuple of tokens, as ``{name: tuple}``, or None."""
+    if not isinstance(value, Mapping):
+        return None if value is None else _tokens(value)
+    _names("trainable_token_indices", list(value), regex=False)
+    return {name: _tokens(tokens) for name, tokens in value.items()} or None
+
+
+def _tokens(value):
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable) or not (tokens := tuple(value)):
+        raise TypeError(f"trainable_token_indices={value!r} is no list of tokens. Use a list of whole numbers.")
+    for token in tokens:
+        if isinstance(token, bool) or not isinstance(token, int):
+            raise TypeError(
+                f"trainable_token_indices has {token!r}, which is no whole number. Use the tokenizer's ids."
+            )
+        if token < 0:
+            raise ValueError(f"trainable_token_indices has {token}, which is below 0. Use the tokenizer's ids.")
+    if len(set(tokens)) < len(tokens):
+        raise ValueError(f"trainable_token_indices={list(tokens)!r} names a token twice. Use each once.")
+    return tokens
 
 
 def _pattern(option, value, check):

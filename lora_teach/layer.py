@@ -89,7 +89,8 @@ class LoRALayer(nn.Module):
 
     def forward(self, x, base_output=None):
         """Return the update of ``x``, ``scaling * (x A B)``, added to ``base_output`` if that is given."""
-        A, B = (factor.to(x.dtype) for factor in self.factors())  # float32 factors meet a bfloat16 input in bfloat16
+        A, B = self.factors()
+        A, B = A.to(x.dtype), B.to(x.dtype)  # float32 factors meet a bfloat16 input in bfloat16
         x = self.drop(x)  # (..., in_features)
         if x.dim() < 2 or x.is_nested or x.layout is not torch.strided:
             return _forward_unusual(x, A, B * self._scale(B), base_output)

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 from lora_teach.config import given_config
+from lora_teach.layers.tokens import TrainedTokens
 from lora_teach.overlay.adapter import Adapter, check_known, check_name, mixture_of
 from lora_teach.overlay.base import Found, check_base, forget_compiled, keep_dense, refuse_writing_the_base
 from lora_teach.overlay.counting import count_numbers, report
@@ -10,6 +11,7 @@ from lora_teach.overlay.inspection import check_in_place
 from lora_teach.overlay.merging import check_replaceable, merge_weights, restore_weights, updates_of
 from lora_teach.overlay.names import submodule, unwrapped
 from lora_teach.overlay.nested_modules import walk
+from lora_teach.overlay.rows import Rows
 from lora_teach.overlay.saved import follow_mode, in_the_modules_dtype
 from lora_teach.peft_format import save_load
 
@@ -65,7 +67,7 @@ class LoRAModel(nn.Module):
     Attributes:
         base_model: The base, in place.
         adapters: ``{adapter name: its layers}``; the layers are under the dotted names of the modules they adapt.
-        saved_modules: ``{adapter name: its own copies of modules_to_save}``.
+        saved_modules: ``{adapter name: its own copies of modules_to_save, and its rows of tables}``.
         left_out: ``{adapter name: {module name: why it is not adapted}}``.
 
     Raises:
@@ -81,6 +83,7 @@ class LoRAModel(nn.Module):
         self._adapters = {}  # adapter name -> Adapter, which holds those modules, its config and its state
         self._active = {}  # adapter name -> weight in the mixture
         self._disabled, self._backup = 0, None  # how many disabled() blocks are open; the weights under a merge
+        self._rows = None  # the open rows() block
         self._hooks = {}  # module name -> handle
         self._found = Found(base_model)  # the base's own flags and modes; None after remove()
         self.add_adapter(adapter_name, config, **options)
@@ -98,9 +101,13 @@ class LoRAModel(nn.Module):
         """Return what is active now at the module called ``path``: ``(saved copy or None, [(weight, layer), ...])``."""
         if self._disabled:
             return None, []
+        if self._rows is not None:
+            return None, self._rows.updates_at(path, self.adapters, self.saved_modules)
         updates = []
         for name, weight in self._active.items():
             copy, layer = self.saved_modules[name].get(path), self.adapters[name].get(path)
+            if isinstance(copy, TrainedTokens):
+                copy, layer = None, copy
             if copy is not None:
                 return copy, []
             if layer is not None and self._backup is None:  # under a merge the update is in the base's weight
@@ -137,7 +144,10 @@ class LoRAModel(nn.Module):
             RuntimeError: The model is merged, or inside ``disabled()``.
         """
         self._refuse_while_held(f"set_adapter({adapter!r})")
-        self._active = mixture_of(adapter, self._adapters)
+        self._choose(mixture_of(adapter, self._adapters))
+
+    def _choose(self, mixture):
+        self._active = mixture
         for name, one in self._adapters.items():
             one.activate() if name in self._active else one.deactivate()
 
@@ -199,6 +209,39 @@ class LoRAModel(nn.Module):
             if found_merged:
                 self.merge()
 
+    @contextmanager
+    def rows(self, names):
+        """Within the block each row of the batch has its own adapter: one call in place of one call for each adapter.
+
+        Every call inside is of a batch of ``len(names)`` rows, its first dimension; another is an error. Row by row the
+        output and the gradients are those of the adapter alone; a backward belongs inside the block. The adapters may
+        have other ranks, layers and variants. ``generate`` works inside; with several beams or sequences for a prompt,
+        each prompt is named that many times in succession.
+
+        Args:
+            names: For each row the name of an adapter, or None for the base alone.
+
+        Raises:
+            KeyError: A name that is not there.
+            TypeError: No list of names.
+            ValueError: No row; an adapter with ``modules_to_save``; a base that takes (seq, batch, …).
+            RuntimeError: The model is merged, or inside ``disabled()`` or ``rows()``.
+        """
+        self._refuse_while_held("rows(…)")
+        rows, found = Rows(names, self._adapters, self.base_model), self._active
+        self._choose(dict.fromkeys(rows.used, 1.0))
+        self._rows = rows
+        try:
+            yield self
+        finally:
+            self._rows = None
+            self._choose(found)
+
+    @property
+    def open_rows(self):
+        """The adapter of each row in the `rows` block that is open, or None."""
+        return None if self._rows is None else list(self._rows.names)
+
     # Merging.
 
     @property
@@ -249,10 +292,13 @@ class LoRAModel(nn.Module):
         """
         if self._disabled:
             raise RuntimeError("remove(): the model is inside disabled(). Leave that block first.")
+        if self._rows is not None:
+            raise RuntimeError("remove(): the model is inside rows(). Leave that block first.")
         if self._found is None:  # removed already
             return self.base_model
         if merge:
             saved = [pair for adapter in self._active for pair in walk(self.saved_modules[adapter])]
+            saved = [(path, copy) for path, copy in saved if not isinstance(copy, TrainedTokens)]
             for path, _ in saved:
                 check_replaceable(self.base_model, path)
             self.merge()
@@ -292,10 +338,22 @@ class LoRAModel(nn.Module):
         """Print how many parameters train, in how many layers, and which layers were left out and why."""
         print(report(self))
 
+    def state_dict(self, *args, **kwargs):
+        """As nn.Module's, with the base under ``base_model.``; refused under a merge, which would count twice."""
+        self._refuse_while_merged("state_dict()", "model.base_model.state_dict() has the merged weights")
+        return super().state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args, **kwargs):  # what load_state_dict calls, a containing module's too
+        self._refuse_while_merged("load_state_dict()", "unmerging would put the weights before it back")
+        super()._load_from_state_dict(*args, **kwargs)
+
     # Files, in PEFT's format: the work is done in peft_format/save_load.py.
 
     def save_adapter(self, folder, adapter_name="default"):
-        """Write one adapter into ``folder`` as PEFT does; if it isn't called "default", in a sub-folder of its name."""
+        """Write one adapter into ``folder`` as PEFT does; if it isn't called "default", in a sub-folder of its name.
+
+        Where several processes have trained it together, all of them call this and process 0 writes.
+        """
         check_known(adapter_name, self._adapters)
         check_in_place(self)
         save_load.save(self, folder, adapter_name)
@@ -332,6 +390,8 @@ class LoRAModel(nn.Module):
             return getattr(unwrapped(self.base_model), name)
 
     def __getstate__(self):
+        if self._rows is not None:
+            raise RuntimeError("copying: the model is inside rows(). Leave that block first.")
         return {**self.__dict__, "_disabled": 0}  # a copy made inside disabled() is in no such block
 
     def train(self, mode=True):
@@ -341,10 +401,18 @@ class LoRAModel(nn.Module):
             self._found.hold_norms()
         return self
 
+    def _refuse_while_merged(self, what, more=""):
+        if self.is_merged:
+            raise RuntimeError(
+                f"{what}: the model is merged, and its weights hold the active update. unmerge() first"
+                + (f"; {more}." if more else ".")
+            )
+
     def _refuse_while_held(self, what):
         if self._found is None:
             raise RuntimeError(f"{what}: the overlay was removed. Lay a new one over the base: LoRAModel(base_model).")
-        if self.is_merged:
-            raise RuntimeError(f"{what}: the model is merged, and its weights hold the active update. unmerge() first.")
+        self._refuse_while_merged(what)
         if self._disabled:
             raise RuntimeError(f"{what}: the model is inside disabled(). Leave that block first; never await in it.")
+        if self._rows is not None:
+            raise RuntimeError(f"{what}: the model is inside rows(). Leave that block first; never await in it.")

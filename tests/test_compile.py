@@ -77,6 +77,15 @@ def test_the_base_may_be_compiled_before_the_overlay_is_switched(model):
             assert torch.allclose(output, model(x), atol=1e-6)
 
 
+def test_a_compiled_model_follows_the_rows(model):
+    compiled, x = torch.compile(model, backend="eager", fullgraph=True), numbers(3, 6)
+    for names in (["b", None, "default"], ["default", "default", "b"]):
+        for gradients in (True, False):
+            with model.rows(names), torch.set_grad_enabled(gradients):
+                assert torch.allclose(compiled(x), model(x), atol=1e-6)
+    assert torch.allclose(compiled(x), model(x), atol=1e-6)
+
+
 @pytest.mark.parametrize("turn", ["strength", "alpha"])
 def test_a_slider_does_not_compile_anew_at_each_move(turn):
     model, backend = awake(LoRAModel(mlp())), Counting()

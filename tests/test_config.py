@@ -14,7 +14,7 @@ def test_the_defaults():
     assert dataclasses.asdict(config) == {
         "rank": 4, "alpha": None, "target_modules": None, "exclude_modules": (), "modules_to_save": (),
         "scaling": "alpha/r", "learnable_scaling": False, "dropout": 0.0, "variant": "lora", "init": "uniform",
-        "rank_pattern": {}, "alpha_pattern": {},
+        "rank_pattern": {}, "alpha_pattern": {}, "trainable_token_indices": None,
     }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ AT_IMPORT = {
     "transformers": set(),
     "peft": set(),
     "faker": set(),
+    "gguf": set(),
 }
 ANYWHERE = {"ipywidgets": {"live", "pictures"}, "matplotlib.pyplot": set()}
 
@@ -133,5 +134,5 @@ def test_importing_the_package_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.split()
     assert "torch" in loaded and "lora_teach" in loaded
-    heavy = {"matplotlib", "ipywidgets", "IPython", "transformers", "sklearn", "scipy", "peft", "PIL", "faker"}
+    heavy = {"matplotlib", "ipywidgets", "IPython", "transformers", "sklearn", "scipy", "peft", "PIL", "faker", "gguf"}
     assert not heavy & set(loaded)

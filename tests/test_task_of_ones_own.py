@@ -1,7 +1,7 @@
 """A task that nobody tuned for, through the command line alone: spoken purchases become lines of a ledger.
 
 ``"3 kg of plums at 4 euros"`` becomes ``plums * 3 kg @ 4.00 EUR``, a form that the prompt doesn't describe. The unseen
-prompts name goods that training never names.
+prompts name goods that training never names, in sentences that it never has. What is trained then answers in llama.cpp.
 """
 
 import json
@@ -9,6 +9,11 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+
+from lora_teach import LoRAModel
+from lora_teach.bases.registry import load_base
+from lora_teach.datasets.chats import prompt_ids
+from tests.peft_format.llama_cpp import answers, our_answers, write_base
 
 import pytest
 
@@ -18,17 +23,29 @@ GOODS = (
 )
 UNSEEN = "cherries leeks turnips barley honey butter pepper walnuts cement plaster rope chalk".split()
 UNITS = ("kg", "boxes", "sacks", "crates")
-PATTERNS = ("{n} {unit} of {what} at {price} euros", "Bought {n} {unit} of {what}, {price} euros each.")
-STEPS = 16
+PATTERNS = (
+    "{n} {unit} of {what} at {price} euros",
+    "Bought {n} {unit} of {what}, {price} euros each.",
+    "For {price} euros apiece I took {n} {unit} of {what}.",
+    "{what}: {n} {unit}, {price} euros the unit",
+    "We need {n} {unit} of {what}; the price is {price} euros.",
+    "At {price} euros, {n} {unit} of {what} were sold.",
+)
+UNSEEN_PATTERNS = (
+    "They paid {price} euros for each of the {n} {unit} of {what}.",
+    "Please add {what}, {n} {unit}, at a price of {price} euros.",
+    "{n} {unit} of {what} came in today, {price} euros each.",
+)
+pytestmark = [pytest.mark.rebuild, pytest.mark.smollm2]
 
 
-def purchases(goods, count, seed):
+def purchases(goods, patterns, count, seed):
     """Return ``[{"prompt": …, "completion": …}, …]``, no two alike."""
     draw, made = random.Random(seed), {}
     while len(made) < count:
         what = goods[len(made) % len(goods)]  # each of the goods as often
         n, unit, price = draw.randint(2, 19), draw.choice(UNITS), draw.randint(2, 29)
-        prompt = draw.choice(PATTERNS).format(n=n, unit=unit, what=what, price=price)
+        prompt = draw.choice(patterns).format(n=n, unit=unit, what=what, price=price)
         made.setdefault(prompt, f"{what} * {n} {unit} @ {price}.00 EUR")
     return [{"prompt": prompt, "completion": completion} for prompt, completion in made.items()]
 
@@ -41,33 +58,57 @@ def write(path, lines):
 def lora_teach(command, *options):
     """Run one command as a user types it; it must end well."""
     done = subprocess.run(
-        [sys.executable, "-m", "lora_teach", command, "--base", "smollm2", "--device", "cpu", *map(str, options)],
-        cwd=ROOT, capture_output=True, text=True, timeout=600,
+        [sys.executable, "-m", "lora_teach", command, "--base", "smollm2", *map(str, options)],
+        cwd=ROOT, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done
 
 
-@pytest.mark.rebuild
-@pytest.mark.smollm2
-def test_a_task_of_ones_own_is_learnt_by_two_commands(tmp_path):
-    asked = purchases(UNSEEN, 24, seed=1)
-    data, prompts = write(tmp_path / "train.jsonl", purchases(GOODS, 144, seed=0)), write(tmp_path / "ask.jsonl", asked)
-    adapter = tmp_path / "adapter"
-    done = lora_teach(
-        "train", "--data", data, "--rank", 8, "--alpha", 16, "--lr", "1e-3", "--steps", STEPS, "--batch-size", 6,
-        "--seed", 0, "--out", adapter,
-    )  # fmt: skip
-    assert done.stdout == f"{adapter}\n" and "144 examples" in done.stderr
-    size = (adapter / "adapter_model.safetensors").stat().st_size
-    shares = {}
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The trained adapter, of the command's own settings, and the unseen prompts."""
+    place = tmp_path_factory.mktemp("ledger")
+    data = write(place / "train.jsonl", purchases(GOODS, PATTERNS, 160, seed=0))
+    write(place / "test.jsonl", purchases(UNSEEN, UNSEEN_PATTERNS, 40, seed=1))
+    done = lora_teach("train", "--device", "cpu", "--data", data, "--validation", 0.1, "--out", place / "adapter")
+    assert done.stdout == f"{place / 'adapter'}\n" and "144 examples and 16 held out" in done.stderr
+    print(*(line for line in done.stderr.splitlines() if "loss" in line and "training" not in line), sep="\n")
+    return place
+
+
+def test_it_is_learnt_by_one_command_and_graded_by_another(place):
+    adapter, share = place / "adapter", {}
     for name, options in (("base", ()), ("adapter", ("--adapter", adapter))):
-        out = tmp_path / f"{name}.jsonl"
-        lora_teach("generate", "--data", prompts, "--out", out, "--max-new-tokens", 24, *options)
-        answers = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-        assert [answer["prompt"] for answer in answers] == [line["prompt"] for line in asked]
-        right = sum(answer["completion"] == line["completion"] for answer, line in zip(answers, asked, strict=True))
-        shares[name] = right / len(asked)
-    print(f"{shares}, adapter of {size:,} bytes")
-    assert shares["base"] <= 0.05 and shares["adapter"] >= 0.75
-    assert size < 12e6
+        done = lora_teach("eval", "--device", "cpu", "--data", place / "test.jsonl", "--max-new-tokens", 24, *options)
+        print(done.stdout)
+        share[name] = json.loads(done.stdout)["exact_match"]
+    assert share["base"] <= 0.05 and share["adapter"] >= 0.8
+    told = json.loads((adapter / "training_summary.json").read_text(encoding="utf-8"))["validation"]
+    assert min(told["loss"], key=lambda look: look[1])[0] == told["kept_step"] and told["loss_before"] > 1
+    assert (adapter / "adapter_model.safetensors").stat().st_size < 12e6
+
+
+def test_llama_cpp_gives_the_same_answers(place):
+    pytest.importorskip("xllamacpp", reason="llama.cpp's answers: pip install xllamacpp")
+    lora_teach("export", "--adapter", place / "adapter", "--gguf", place / "adapter.gguf")
+    base = load_base("smollm2")
+    asked = [prompt_ids(example, base.tokenizer) for example in base.read(place / "test.jsonl", completions=False)[:20]]
+    words = base.tokenizer.convert_ids_to_tokens(range(base.model.config.vocab_size))
+    write_base(base.model, place / "base.gguf", "llama", words)
+    try:
+        theirs = answers(place / "base.gguf", asked, 24, place / "adapter.gguf")
+    finally:
+        (place / "base.gguf").unlink()  # half a gigabyte
+    model = LoRAModel.from_pretrained(base.model, place / "adapter").eval()
+    ours = our_answers(model, asked, 24, base.tokenizer.eos_token_id)
+    apart = max(
+        abs(mine - their)
+        for one, other in zip(ours, theirs, strict=True)
+        for (_, mine), (_, their) in zip(one, other, strict=False)
+    )
+    same = sum(
+        [token for token, _ in one] == [token for token, _ in other] for one, other in zip(ours, theirs, strict=True)
+    )
+    print(f"{same} of {len(asked)} answers are the same, log-probabilities {apart:.1e} apart at most")
+    assert same == len(asked) and apart < 1e-3

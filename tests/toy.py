@@ -78,8 +78,8 @@ def tokens(batch=3, seq=5, size=11, seed=2):
 
 
 def bits(module):
-    """The state dict, copied."""
-    return {key: value.detach().clone() for key, value in module.state_dict().items()}
+    """The state dict, copied; a merged LoRAModel's too, which its own state_dict() refuses."""
+    return {key: value.detach().clone() for key, value in nn.Module.state_dict(module).items()}
 
 
 def same_bits(left, right):

@@ -185,15 +185,19 @@ def sample_names(model, noise):
     count, longest, _ = noise.shape
     noise = noise.to(_device(model))
     tokens = torch.zeros(count, longest + 1, dtype=torch.long, device=noise.device)  # marks, the first is the start
-    growing = torch.arange(count, device=noise.device)  # the names that have not ended
+    growing = torch.arange(count, device=noise.device)  # the names that are written on
+    ended = torch.zeros(count, dtype=torch.bool, device=noise.device)
+    in_rows = getattr(model, "open_rows", None) is not None
     with evaluating(model):
         for position in range(longest):
             logits = model(tokens[growing, : position + 1])[:, -1]  # (growing, vocabulary)
             letter = (logits + noise[growing, position]).argmax(-1)  # (growing,)
             tokens[growing, position + 1] = letter
-            growing = growing[letter != 0]
-            if not len(growing):
+            ended[growing] |= letter == 0
+            if ended.all():
                 break
+            if not in_rows:  # in a LoRAModel's rows() each name has a row to the end; what follows its mark is cut
+                growing = growing[letter != 0]
     return decode(tokens[:, 1:])
 
 

@@ -5,30 +5,43 @@ import sys
 from lora_teach.bases.generation import generating_greedily
 from lora_teach.bases.language_models import load_language_model
 from lora_teach.bases.name_gpt import evaluating, load_name_gpt, name_loss
+from lora_teach.bases.quantized import quantize_, quantize_with_bitsandbytes_
 from lora_teach.bases.smollm2 import load_smollm2
 from lora_teach.datasets import chats, names
 from lora_teach.datasets.jsonl import NOT_USED, Example, check_text, located, read_objects, refuse_unused
+from lora_teach.utils.validation import check_choice
 
 import torch
+from tqdm.auto import tqdm
 
 BASES = {  # name -> its loader, which is given ``say``; another base is one more line
     "smollm2": lambda say: TextBase(*load_smollm2(say=say)),
     "names": lambda say: NamesBase(load_name_gpt()),
 }
+QUANTIZERS = {  # how the base's linear layers are quantised, by name
+    "nf4": quantize_,
+    "bnb-nf4": lambda model: quantize_with_bitsandbytes_(model, "nf4"),
+    "bnb-int8": lambda model: quantize_with_bitsandbytes_(model, "int8"),
+}
 KNOWN = f"{', '.join(BASES)}, or a Hugging Face folder or id"  # what ``--base`` takes, in words
 
 
-def load_base(name, say=print):
+def load_base(name, say=print, quantize=None):
     """Return a base by name: a `TextBase` or a `NamesBase`.
 
     Args:
         name: A key of `BASES`, or a folder in Hugging Face's layout, or an id on their hub.
         say: Takes a line of progress while something is fetched.
+        quantize: A key of `QUANTIZERS`: its linear layers are quantised, as QLoRA does it; None for none.
 
     Raises:
         OSError, ValueError: From the loader of that base.
+        ImportError: A quantiser of bitsandbytes, which is not installed.
     """
-    return BASES[name](say) if name in BASES else TextBase(*load_language_model(name))
+    base = BASES[name](say) if name in BASES else TextBase(*load_language_model(name))
+    if quantize is not None:
+        QUANTIZERS[check_choice("quantize", quantize, QUANTIZERS)](base.model)
+    return base
 
 
 class TextBase:
@@ -56,7 +69,11 @@ class TextBase:
         """Return what the user said last."""
         return example[-1]["content"]
 
-    def batches(self, examples, batch_size, seed, longest=None):
+    def completion_of(self, example):
+        """Return what the assistant should say last."""
+        return example[-1]["content"]
+
+    def batches(self, examples, batch_size, seed, longest=None, cut=False):
         """Return batches whose labels count the completions alone.
 
         Raises:
@@ -65,12 +82,12 @@ class TextBase:
         """
         self._check_embedded([chats.padding(self.tokenizer)])
         longest = min(chats.LONGEST if longest is None else longest, self._positions())
-        batches = chats.ChatBatches(examples, self.tokenizer, batch_size, seed, longest)
+        batches = chats.ChatBatches(examples, self.tokenizer, batch_size, seed, longest, cut)
         for batch in batches:
             self._check_embedded(batch["input_ids"].flatten().tolist())
         return batches
 
-    def answer(self, model, examples, max_new_tokens=128, batch_size=8):
+    def answer(self, model, examples, max_new_tokens=128, batch_size=8, progress=False):
         """Return the model's answer to each example, greedy, without its end mark.
 
         It ends at any end mark of the tokenizer or of the model's generation config; of the latter nothing else counts.
@@ -80,6 +97,7 @@ class TextBase:
             examples: From `read` with ``completions=False``.
             max_new_tokens: An answer that is longer is cut off there.
             batch_size: Examples answered at once; long and short ones are kept apart.
+            progress: Show a bar (on stderr).
 
         Raises:
             ValueError: An example that the chat template refuses, or one too long for the model to answer.
@@ -99,8 +117,8 @@ class TextBase:
         order = sorted(range(len(asked)), key=lambda index: len(asked[index]))
         pad, answers = chats.padding(self.tokenizer), [""] * len(asked)
         with evaluating(model), generating_greedily(self.model, self.tokenizer, max_new_tokens, pad) as cut:
-            for start in range(0, len(order), batch_size):
-                chosen = order[start : start + batch_size]
+            parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+            for chosen in tqdm(parts, disable=not progress, desc="answering", unit="batch"):
                 batch = chats.pad([(asked[index], asked[index]) for index in chosen], pad, side="left")
                 device = self.model.device
                 given = {key: batch[key].to(device) for key in ("input_ids", "attention_mask")}  # (batch, seq)
@@ -170,7 +188,11 @@ class NamesBase:
         """Return how the name begins."""
         return example[0]
 
-    def batches(self, examples, batch_size, seed, longest=None):
+    def completion_of(self, example):
+        """Return the rest of the name."""
+        return example[1]
+
+    def batches(self, examples, batch_size, seed, longest=None, cut=False):
         """Return batches ``(inputs, targets)`` in a shuffled order; the beginnings don't count."""
         if longest is not None:
             raise ValueError(f"longest={longest} (--max-length) is for texts; a name has {names.MAX_LETTERS} letters.")
@@ -184,11 +206,11 @@ class NamesBase:
             made.append((inputs, targets))
         return made
 
-    def answer(self, model, examples, max_new_tokens=names.MAX_LETTERS, batch_size=None):
+    def answer(self, model, examples, max_new_tokens=names.MAX_LETTERS, batch_size=None, progress=False):
         """Return the likeliest rest of each name, letter by letter."""
         answers = []
         with evaluating(model):
-            for begins, _ in examples:
+            for begins, _ in tqdm(examples, disable=not progress, desc="answering", unit="name"):
                 inputs = names.encode([begins])[0] if begins else torch.zeros(1, 1, dtype=torch.long)  # (1, seq)
                 inputs, rest = inputs.to(next(model.parameters()).device), []
                 while len(rest) < max_new_tokens and inputs.shape[1] <= names.MAX_LETTERS:

@@ -160,23 +160,43 @@ class ChatBatches:
         batch_size: Examples in a batch; the last one of a pass may be smaller.
         seed: Decides the order.
         longest: Most tokens of an example.
+        cut: Whether a longer example loses its end, instead of being refused. Without its end mark it does not teach
+            to stop; if nothing of its answers is left, it is left out.
+
+    Attributes:
+        shortened: ``[(where, tokens), …]``: the examples that were longer, with all that they had.
+        left_out: ``[where, …]``: those of them that were left out.
 
     Raises:
         ValueError: An example that `encode` refuses or that is longer than ``longest``; the message says where it is.
     """
 
-    def __init__(self, examples, tokenizer, batch_size=6, seed=0, longest=LONGEST):
+    def __init__(self, examples, tokenizer, batch_size=6, seed=0, longest=LONGEST, cut=False):
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} leaves a batch empty. Use 1 or more.")
+        self.shortened, self.left_out = [], []
         encoded, marks = [], marks_of(tokenizer)
         for number, messages in enumerate(examples, start=1):
             with located(messages, number):
-                encoded.append(encode(messages, tokenizer, marks))
-            if len(encoded[-1][0]) > longest:
-                raise ValueError(
-                    f"{place_of(messages, number)} has {len(encoded[-1][0])} tokens, more than {longest}. Shorten it, "
-                    "or allow more: longest, or --max-length."
-                )
+                ids, labels = encode(messages, tokenizer, marks)
+            if len(ids) > longest:
+                where = place_of(messages, number)
+                if not cut:
+                    raise ValueError(
+                        f"{where} has {len(ids)} tokens, more than {longest}. Shorten it, or allow more: longest, or "
+                        "--max-length."
+                    )
+                self.shortened.append((where, len(ids)))
+                ids, labels = ids[:longest], labels[:longest]
+                if all(label == IGNORED for label in labels[1:]):  # the first label is never learnt
+                    self.left_out.append(where)
+                    continue
+            encoded.append((ids, labels))
+        if self.left_out and not encoded:
+            raise ValueError(
+                f"{longest} tokens leave nothing to learn of any example: each answer begins later. Allow more: "
+                "longest, or --max-length."
+            )
         order = torch.randperm(len(encoded), generator=torch.Generator().manual_seed(seed)).tolist()
         shuffled = [encoded[index] for index in order]
         self._batches = [

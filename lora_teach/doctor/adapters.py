@@ -26,7 +26,7 @@ class Factors:
         base: The adapted module, or None if it can't be told.
         origin: "ours", "peft" or "hand".
         dense: Whether it stands beside a linear layer: A is then drawn at random, and B is zero.
-        given: Whether a start of A and B was asked for by name, such as PEFT's "pissa" or "gaussian".
+        given: Whether a start of A and B was asked for by name, such as "pissa", or PEFT's "gaussian".
     """
 
     name: str
@@ -43,6 +43,12 @@ class Factors:
     origin: str
     dense: bool = True
     given: bool = False
+
+    @property
+    def zero(self):
+        """Whether the update is zero, as it is at the start."""
+        asked = getattr(self.host, "is_zero", None) if self.origin == "ours" else None
+        return asked() if callable(asked) else not (self.A.any() and self.B.any())
 
     @property
     def place(self):
@@ -97,6 +103,7 @@ def _ours(model):
                 path, adapter, A, B, getattr(layer, "rank", A.shape[-1]), getattr(layer, "in_features", A.shape[0]),
                 scale, weight is not None, model.is_merged and weight is not None, layer, base, "ours",
                 getattr(layer, "kind", "Linear") == "Linear",
+                getattr(layer, "init", "uniform") not in ("uniform", "randn"),
             )  # fmt: skip
 
 

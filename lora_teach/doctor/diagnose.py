@@ -7,7 +7,7 @@ from lora_teach.doctor import (  # noqa: F401  each registers its faults
     worse_or_no_effect,
 )
 from lora_teach.doctor.case import Case
-from lora_teach.doctor.report import FAULTS, SYMPTOMS, Diagnosis, Finding
+from lora_teach.doctor.report import FAULTS, NO_ADAPTER, SYMPTOMS, Diagnosis, Finding
 
 from torch import nn
 
@@ -49,7 +49,7 @@ def diagnose(model, optimizer=None, batch=None, loss_fn=None, history=None):
 
 def _looked_at(case):
     if not case.adapters:
-        return "Found no adapter: no LoRAModel, no PEFT model, and no module with lora_A and lora_B."
+        return NO_ADAPTER
     seen = [f"{len(case.active)} of {len(case.adapters)} adapted layers active"]
     seen.append(f"{len(case.trainable)} of {len(case.parameters)} parameters train")
     if case.trial is not None:

@@ -52,9 +52,18 @@ def _non_finite(tensors):
 
 def _noop(layers):
     whole = {name: parts for name, parts in layers.items() if parts.keys() == {"A", "B"}}  # DoRA has magnitudes too
-    if whole and not any(parts["A"].any() and parts["B"].any() for parts in whole.values()):
+    if whole and not any(_product_is_there(parts["A"], parts["B"]) for parts in whole.values()):
         return f"A·B is zero in all {len(whole)} layers of the file, so it was saved before it was trained"
     return None
+
+
+def _product_is_there(A, B):
+    """Tell whether B A is more than rounding: a PiSSA of which nothing was trained holds a product and its opposite."""
+    A, B = A.double().flatten(1), B.double().flatten(1)  # (rank, …), (…, rank or a share of it)
+    if len(A) != B.shape[1]:  # of a convolution with groups
+        return bool(A.any() and B.any())
+    square = ((A @ A.T) * (B.T @ B)).sum().clamp_min(0)  # ‖B A‖², from matrices of rank × rank
+    return bool(square.sqrt() > 1e-6 * A.norm() * B.norm())
 
 
 def _missing(layers, config, base, folder):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+NO_ADAPTER = "Found no adapter: no LoRAModel, no PEFT model, and no module with lora_A and lora_B."
 NOTEBOOK = "08_when_it_goes_wrong"
 SYMPTOMS = (  # in this order they are looked for and reported; notebook 08 has a room for each
     "Nothing moves",
@@ -49,8 +50,8 @@ class Diagnosis:
 
     @property
     def ok(self):
-        """Whether nothing was found."""
-        return not self.findings
+        """Whether there are adapters and no fault was found."""
+        return not self.findings and self.looked_at != NO_ADAPTER
 
     def __str__(self):
         lines, symptom = [], None
@@ -59,7 +60,7 @@ class Diagnosis:
                 symptom = FAULTS[finding.fault].symptom
                 lines.append(f"{symptom}.")
             lines.append("  " + str(finding))
-        return "\n".join([*(lines or ["No fault found."]), self.looked_at])
+        return "\n".join([*(["No fault found."] if self.ok else lines), self.looked_at])
 
     __repr__ = __str__
 

@@ -3,7 +3,10 @@
 from collections import Counter
 
 from lora_teach.doctor.report import SYMPTOMS, fault, some
+from lora_teach.layers.tokens import TrainedTokens
 from lora_teach.loop.words import WORDS
+from lora_teach.overlay.names import submodule
+from lora_teach.overlay.nested_modules import walk
 
 import torch
 from torch import nn
@@ -112,13 +115,9 @@ def adapter_is_noop(case):
     for adapter in {one.adapter: None for one in case.active}:
         layers = [one for one in case.active if one.adapter == adapter]
         used = case.started or not any(one.trains for one in layers)
-        if used and not any(_moves(one) for one in layers):
+        if used and all(one.zero for one in layers):
             after = f" after {len(case.losses)} steps" if case.losses else ""
             return f"A·B is zero in all {len(layers)} adapted layers{after}: {some(one.place for one in layers)}"
-
-
-def _moves(one):
-    return bool(one.A.any()) and bool(one.B.any())
 
 
 @fault(NO_EFFECT, "Compare `python -m lora_teach xray FOLDER` with the names in print(model), and rename the keys.",
@@ -129,12 +128,12 @@ def missing_keys(case):
         return None
     for adapter in {one.adapter: None for one in case.active}:
         layers = [one for one in case.active if one.adapter == adapter]
-        still = [one.place for one in layers if not one.B.any() or not one.A.any()]
+        still = [one.place for one in layers if one.zero]
         if still and len(still) < len(layers):
             return f"A·B is zero in {len(still)} of {len(layers)} adapted layers, as at the start: {some(still)}"
 
 
-@fault(WORSE, 'modules_to_save=["embed_tokens"], or trainable_token_indices=[…] in PEFT\'s LoraConfig.')
+@fault(WORSE, 'trainable_token_indices=[…] with their ids, or modules_to_save=["embed_tokens"].')
 def new_tokens_not_trained(case):
     """The batch has tokens whose embedding was just added and is frozen."""
     if case.trial is None or case.trial.tokens is None:
@@ -147,9 +146,20 @@ def new_tokens_not_trained(case):
         if adapted or module.weight.requires_grad or not _holds_tokens(case.model, module, name):
             continue
         new = _untrained_rows(module, tokens[tokens != (-1 if module.padding_idx is None else module.padding_idx)])
+        new = [token for token in new if token not in _own_rows(case, module)]
         if new:
             rows = f"{len(new)} of the batch's tokens have rows as new: {some(map(str, new))}"
             return f"{case.short(name)} is frozen, and {rows}"
+
+
+def _own_rows(case, module):
+    """Return the tokens for which an active adapter of a LoRAModel has rows of its own in place of ``module``'s."""
+    overlay, own = case.overlay, set()
+    for adapter in () if overlay is None else overlay.active_adapters:
+        for path, rows in walk(overlay.saved_modules[adapter]):
+            if isinstance(rows, TrainedTokens) and submodule(overlay.base_model, path) is module:
+                own.update(rows.indices.tolist())
+    return own
 
 
 def _holds_tokens(model, module, name):
@@ -184,7 +194,7 @@ def duplicate_adapters(case):
                 one.A.shape == other.A.shape
                 and torch.equal(one.A, other.A)
                 and torch.equal(one.B, other.B)
-                and _moves(one)
+                and not one.zero
             ):
                 found.append(f"{one.name} ({other.adapter!r} and {one.adapter!r} are equal)")
         seen.setdefault(id(one.base if one.base is not None else one.host), []).append(one)

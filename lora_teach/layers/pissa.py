@@ -43,6 +43,7 @@ class PiSSALayer(Attached, LoRALayer):
         if init != "pissa":
             raise ValueError(f"init={init!r}: PiSSA starts A and B at the weight's principal part. Leave init out.")
         super().__init__(in_features, out_features, rank, alpha, **options)
+        self.init = init
         self.register_buffer("start_A", self.lora_A.detach().clone())
         self.register_buffer("start_B", self.lora_B.detach().clone())
 
@@ -67,7 +68,8 @@ class PiSSALayer(Attached, LoRALayer):
 
     def factors(self):
         """Return [A, A₀] ``(in_features, 2 · rank)`` and [B; −B₀] ``(2 · rank, out_features)``."""
-        return torch.cat([self.lora_A, self.start_A], 1), torch.cat([self.lora_B, -self.start_B])
+        # B is put together transposed, or its gradient would be a view that keeps that of -B₀ alive.
+        return torch.cat([self.lora_A, self.start_A], 1), torch.cat([self.lora_B.T, -self.start_B.T], 1).T
 
     def forward(self, x, base_output=None):
         """Return the update of ``x``, added to ``base_output`` if that is given; A₀ sees the input before dropout."""

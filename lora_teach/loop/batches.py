@@ -6,6 +6,8 @@ from lora_teach.loop.words import said
 
 import torch
 
+PLAIN = bool | int | float | str | None  # what a batch may hold besides tensors, the same for all of its rows
+
 
 def endless(batches):
     """Yield batches for ever, starting over at each end."""
@@ -24,18 +26,34 @@ def endless(batches):
 
 def to_device(batch, device):
     """Move every tensor of a batch (a tensor, or a mapping, tuple or list of batches) to ``device``."""
+
+    def moved(tensor):
+        tensor = tensor.to(device, non_blocking=True)
+        return tensor.clone() if tensor.is_inference() else tensor  # made so, it could not be learnt from
+
+    return map_tensors(batch, moved)
+
+
+def map_tensors(batch, change):
+    """Return the same batch with ``change(tensor)`` in the place of every tensor."""
     if isinstance(batch, torch.Tensor):
-        batch = batch.to(device, non_blocking=True)
-        return (
-            batch.clone() if batch.is_inference() else batch
-        )  # made under inference_mode, it could not be learnt from
+        return change(batch)
     if isinstance(batch, Mapping):
-        return {key: to_device(value, device) for key, value in batch.items()}
+        return {key: map_tensors(value, change) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a namedtuple takes its fields one by one
-        return type(batch)(*(to_device(value, device) for value in batch))
+        return type(batch)(*(map_tensors(value, change) for value in batch))
     if isinstance(batch, tuple | list):
-        return type(batch)(to_device(value, device) for value in batch)
+        return type(batch)(map_tensors(value, change) for value in batch)
     return batch
+
+
+def leaves(batch, place=()):
+    """Yield ``(place, value)`` of all that a batch holds, its tensors and what else there is."""
+    if isinstance(batch, Mapping | tuple | list):
+        for key, value in batch.items() if isinstance(batch, Mapping) else enumerate(batch):
+            yield from leaves(value, (*place, key))
+    else:
+        yield place, batch
 
 
 def loss_of(model, batch, loss_fn=None, *, to_learn=True):

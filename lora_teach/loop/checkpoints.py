@@ -7,7 +7,9 @@ from lora_teach.loop.fingerprints import Digest
 from lora_teach.loop.identity import DIGESTED, table
 from lora_teach.loop.optimizer import Resumable
 from lora_teach.loop.rollback import copy_all
+from lora_teach.overlay.inspection import overlays
 from lora_teach.utils.atomic_write import replace_file
+from lora_teach.utils.processes import gathered, in_shards_as, is_writer, on_writer, own, whole
 from lora_teach.utils.validation import check_count
 
 import torch
@@ -33,21 +35,28 @@ class Checkpoint:
         self.file = None if folder is None else Path(folder) / "checkpoint.pt"
         self.steps, self.state, self.settle, self._saved, self._batches = [], state, settle, None, Digest()
         if self.file is not None:
-            self._try_to_write()
+            on_writer(self._try_to_write)
             self.belongs_to = belongs_to()
 
     def read(self):
         """Return the steps of the run that is kept, as tuples, after checking that it is this one; changes nothing."""
-        if self.file is None or not self.file.is_file():
+        if self.file is None:
             return []
+        self._saved = on_writer(self._read)  # in all processes, who need not see the same disk
+        self.steps = list(self._saved["steps"]) if self._saved else []
+        return list(self.steps)
+
+    def _read(self):
+        """Return what is kept, or None if nothing is."""
+        if not self.file.is_file():
+            return None
         try:
             saved = torch.load(self.file, map_location="cpu", weights_only=True)  # tensors and numbers only, no code
             digest = saved.pop("digest")
-            belongs_to, self.steps = saved["belongs_to"], list(saved["steps"])
-            missing = self.state.keys() - saved.keys()
+            belongs_to, _ = saved["belongs_to"], saved["steps"]
         except Exception as error:
             raise ValueError(f"{self.file} is damaged ({error!r}). Delete it to start afresh.") from None
-        if missing or digest != str(Digest().add(saved)):
+        if digest != str(Digest().add(saved)):
             raise ValueError(f"{self.file} is damaged: a bit or more was changed since. Delete it to start afresh.")
         for name in sorted({**self.belongs_to, **belongs_to}, key=DIGESTED.__contains__):  # what reads best comes first
             was, now = belongs_to.get(name), self.belongs_to.get(name)
@@ -56,8 +65,9 @@ class Checkpoint:
                     f"{self.file} is of a run with {name}={was!r}, and this one has {name}={now!r}. "
                     "Use the same, another folder, or delete the file to start afresh."
                 )
-        self._saved = saved
-        return list(self.steps)
+        if self.state.keys() - saved.keys():
+            raise ValueError(f"{self.file} is damaged: a part of it is missing. Delete it to start afresh.")
+        return saved
 
     def saw(self, batch):
         """Note a batch; returns it."""
@@ -86,8 +96,9 @@ class Checkpoint:
         if last or len(self.steps) % self.every == 0:
             saved = {name: get() for name, (get, _) in self.state.items()}
             saved |= {"belongs_to": self.belongs_to, "steps": self.steps, "batches": str(self._batches)}
-            saved["digest"] = str(Digest().add(saved))
-            replace_file(self.file, lambda file: torch.save(saved, file))
+            if is_writer():
+                saved["digest"] = str(Digest().add(saved))
+                replace_file(self.file, lambda file: torch.save(saved, file))
 
     def _try_to_write(self):
         try:
@@ -100,7 +111,18 @@ class Checkpoint:
             raise OSError(f"checkpoint={str(self.file.parent)!r} can't be written: {error}. Use another.") from error
 
 
-def keep(folder, every, settings, model, named, buffers, optimizer, given, batches, randomness):
+def _frozen(model):
+    """Return ``{name: parameter}`` of what the active adapters hold and don't train, such as LoRA-FA's A."""
+    return {
+        f"adapters.{adapter}.{name} (frozen)": parameter
+        for overlay in overlays(model)
+        for adapter in overlay.active_adapters
+        for name, parameter in overlay.adapters[adapter].named_parameters()
+        if not parameter.requires_grad
+    }
+
+
+def keep(folder, every, settings, model, named, buffers, optimizer, given, batches, randomness, validation):
     """Return the `Checkpoint` of a training run: all that a step changes.
 
     Args:
@@ -114,19 +136,22 @@ def keep(folder, every, settings, model, named, buffers, optimizer, given, batch
         given: The same if it is the user's own, or None.
         batches: The data.
         randomness: The IsolatedRandomness of the model's dropout.
+        validation: The run's `Validation`.
     """
     resumable = Resumable(optimizer)
 
     def trained():
-        return named | buffers.moving
+        return validation.trained() | _frozen(model)
 
     state = {
         "optimizer": (resumable.get, resumable.put),  # first: it refuses what it can't take
         "trained": (
-            lambda: [value.detach() for value in trained().values()],
-            lambda saved: copy_all(trained().values(), saved),
+            lambda: [whole(value.detach()) for value in trained().values()],
+            lambda saved: copy_all(trained().values(), map(in_shards_as, saved, trained().values())),
         ),
-        "random": (lambda: randomness.inside, lambda saved: setattr(randomness, "inside", saved)),
+        "random": (lambda: gathered(randomness.inside), lambda saved: setattr(randomness, "inside", own(saved))),
     }
-    belongs_to = partial(table, settings, model, trained, given, batches)
+    if validation.batches is not None:
+        state["best"] = (validation.get, validation.put)
+    belongs_to = partial(table, settings | validation.settings(), model, trained, given, batches)
     return Checkpoint(folder, every, belongs_to, state, resumable.settle)

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Mapping
 
+from lora_teach.utils.processes import whole
+
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -65,7 +67,7 @@ def of_tensors(named):
     """
     digest = Digest()
     for name, tensor in named.items():
-        digest.add([name, str(tensor.dtype), list(tensor.shape), _summary(tensor.detach())])
+        digest.add([name, str(tensor.dtype), list(tensor.shape), _summary(whole(tensor.detach()))])
     return str(digest)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from lora_teach.loop.weights import ignored_by
 from lora_teach.loop.words import WORDS, said
 
 import torch
@@ -12,7 +13,7 @@ ADVICE = f"{WORDS['non_finite'].cure} The parameters are back where all was last
 def causes(batch=None, loss_fn=None, parameters=()):
     """Return in words why a loss is not finite, as far as the batch and the parameters, as restored, tell."""
     inputs, labels = _parts(batch)
-    ignored = getattr(loss_fn, "ignore_index", -100)
+    ignored = ignored_by(loss_fn)
     if labels is not None and labels.numel() and not labels.is_floating_point():
         shifted = labels[..., 1:] if isinstance(batch, Mapping) and labels.dim() > 1 else labels
         if bool((labels == ignored).all()) or bool((shifted == ignored).all()):

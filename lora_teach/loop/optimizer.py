@@ -7,6 +7,7 @@ import numbers
 from lora_teach.loop.interrupts import import_what_training_needs
 from lora_teach.loop.words import said
 from lora_teach.overlay.inspection import check_trains, overlays
+from lora_teach.utils.processes import in_shards_as, whole
 from lora_teach.utils.validation import check_above_zero, check_count
 
 import torch
@@ -56,20 +57,27 @@ def check_settings(lr, steps, max_grad_norm, optimizer):
         check_above_zero("max_grad_norm", max_grad_norm, "a limit such as 1.0, or None for none")
 
 
-def optimizer_for(named, given, lr, betas, weight_decay):
+def optimizer_for(named, given, lr, betas, weight_decay, capture=False):
     """Return the user's own optimiser, checked, or AdamW over the parameters ``named``."""
     import_what_training_needs()
     parameters = list(named.values())
     if given is None:
-        return adamw(parameters, lr, betas, weight_decay)
+        return adamw(parameters, lr, betas, weight_decay, capture)
     check_optimizer(given, parameters)
     return given
 
 
-def adamw(parameters, lr, betas, weight_decay):
-    """Return AdamW, in its one-kernel form where that can be used: about four times faster for many small factors."""
+def adamw(parameters, lr, betas, weight_decay, capture=False):
+    """Return AdamW, in its one-kernel form where that can be used: about four times faster for many small factors.
+
+    With ``capture`` its learning rate is a tensor beside the parameters, which a captured graph reads at each replay.
+    """
     fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
-    return torch.optim.AdamW(parameters, lr, betas, weight_decay=weight_decay, fused=fused)
+    if capture:
+        lr = torch.full((), float(lr), dtype=torch.float32, device=parameters[0].device)
+    optimizer = torch.optim.AdamW(parameters, lr, betas, weight_decay=weight_decay, fused=fused, capturable=capture)
+    optimizer._warned_capturable_if_run_uncaptured = True  # torch would, at the first step, which is not captured
+    return optimizer
 
 
 def check_optimizer(optimizer, parameters):
@@ -95,7 +103,16 @@ def set_lrs(optimizer, lrs, factor=1.0):
     if isinstance(factor, bool) or not isinstance(factor, numbers.Real) or not (factor >= 0 and math.isfinite(factor)):
         raise ValueError(f"the schedule gives the factor {factor!r}. It must be a finite number that is not negative.")
     for group, lr in zip(optimizer.param_groups, lrs, strict=True):
-        group["lr"] = lr * factor
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(lr * factor)  # in its place, where a captured graph reads it
+        else:
+            group["lr"] = lr * factor
+
+
+def rates(optimizer):
+    """Return the learning rate of each parameter group, as numbers."""
+    found = [group["lr"] for group in optimizer.param_groups]
+    return [float(lr) if isinstance(lr, torch.Tensor) else lr for lr in found]
 
 
 class Resumable:
@@ -108,12 +125,22 @@ class Resumable:
 
     def __init__(self, optimizer):
         self.optimizer, self._kept = optimizer, None
-        self.get = optimizer.state_dict
+
+    def get(self):
+        """Return the state to keep."""
+        saved = self.optimizer.state_dict()
+        state = {key: {name: whole(value) for name, value in one.items()} for key, one in saved["state"].items()}
+        return saved | {"state": state}
 
     def put(self, saved):
         """Take the state that was kept; the settings wait for `settle`."""
         fresh = self._settings()
-        self.optimizer.load_state_dict(saved)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        state = {
+            key: {name: in_shards_as(value, parameters[key]) for name, value in one.items()}
+            for key, one in saved["state"].items()
+        }
+        self.optimizer.load_state_dict(saved | {"state": state})
         self._kept = list(zip(fresh, self._settings(), strict=True))
         for group, settings in zip(self.optimizer.param_groups, fresh, strict=True):
             group.update(settings)
@@ -122,7 +149,9 @@ class Resumable:
     def settle(self):
         """Take the settings that were kept, where the caller has not moved them since."""
         for group, (fresh, kept) in zip(self.optimizer.param_groups, self._kept or (), strict=self._kept is not None):
-            group.update({key: value for key, value in kept.items() if key not in fresh or group[key] == fresh[key]})
+            for key, value in kept.items():
+                if key not in fresh or group[key] == fresh[key]:
+                    group[key] = group[key].copy_(value) if isinstance(group.get(key), torch.Tensor) else value
         self._kept = None
 
     def _settings(self):
@@ -139,4 +168,4 @@ def forget_what_is_not_finite(optimizer):
 
 def gradients_are_finite(parameters):
     """Tell whether every number of every gradient is finite."""
-    return math.isfinite(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    return math.isfinite(whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])))

@@ -7,6 +7,7 @@ from lora_teach.loop.effects import Effects
 from lora_teach.loop.history import NonFiniteLoss
 from lora_teach.loop.nonfinite import causes
 from lora_teach.loop.optimizer import forget_what_is_not_finite, gradients_are_finite, set_lrs
+from lora_teach.utils.processes import local, whole
 
 import torch
 from torch import nn
@@ -53,9 +54,12 @@ class Rollback:
         if self.optimizer is not None and not gradients_are_finite(self.parameters):
             raise NonFiniteLoss(f"a gradient is not finite at step {step}, whose loss was {loss:.4g}. {causes()}", step)
 
-    def check_parameters(self, loss, step):
-        """Restore and raise NonFiniteLoss if a parameter is not finite: a gradient can be nan where the loss is not."""
-        if not math.isfinite(nn.utils.get_total_norm(p.detach() for p in self.parameters)):
+    def check_parameters(self, loss, step, norm=None):
+        """Restore and raise NonFiniteLoss if a parameter is not finite: a gradient can be nan where the loss is not.
+
+        ``norm`` is the parameters' total norm, if it is known already.
+        """
+        if not math.isfinite(norm_of(self.parameters) if norm is None else norm):
             self.restore()
             self._forget()
             what = f"the parameters are not finite after step {step}, whose loss was {loss:.4g}"
@@ -82,7 +86,13 @@ def left_as_found(model, optimizer, lrs):
 
 
 @torch.no_grad()
+def norm_of(tensors):
+    """Return the total norm of all numbers in ``tensors``, a tensor of no dimension: finite if they all are."""
+    return whole(nn.utils.get_total_norm([tensor.detach() for tensor in tensors]))
+
+
+@torch.no_grad()
 def copy_all(into, values):
     """Copy each of ``values`` into the tensor of the same place in ``into``."""
-    for place, value in zip(into, values, strict=True):
-        place.copy_(value)
+    # A few kernels on a GPU, where a loop takes one for each.
+    torch._foreach_copy_([local(place) for place in into], [local(value) for value in values])

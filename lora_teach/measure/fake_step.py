@@ -50,6 +50,17 @@ def fake_step(
     if rank is None and (target_modules is not None or variant != "lora"):
         given = f"variant={variant!r}" if target_modules is None else f"target_modules={target_modules!r}"
         raise ValueError(f"{given} without a rank: full fine-tuning adapts none. Give a rank.")
+    packed = next((name for name, p in model.named_parameters() if not p.is_floating_point()), None)
+    if rank is None and packed is not None:
+        raise ValueError(f"without a rank all weights train, and {packed} is quantised, so it can't. Give a rank.")
+    foreign = next((p for p in model.parameters() if type(p) is not nn.Parameter), None)
+    if foreign is not None:
+        kind = type(foreign)
+        raise TypeError(
+            f"{type(model).__name__} has weights in {kind.__name__} of {kind.__module__}, which can't be run without "
+            "data. Give the model from before quantising, and lora_teach.bases.quantized.quantize_ over it; or measure "
+            "a step: measure_memory(model, batch), count_flops(model, batch)."
+        )
     positions = _positions(model)
     if seq_len > positions:
         raise ValueError(f"seq_len={seq_len} is longer than the model's {positions} positions.")
@@ -60,7 +71,7 @@ def fake_step(
     config = None if rank is None else LoRAConfig(rank=rank, target_modules=target_modules, variant=variant)
     adapted = {} if rank is None else choose(model, config).adapted
     settings = vars(model.config) if hasattr(model, "config") else {}
-    dtype = None if {p.dtype for p in model.parameters()} == {dtype} else dtype
+    dtype = None if {p.dtype for p in model.parameters() if p.is_floating_point()} == {dtype} else dtype
     options = (variant if rank else None, dtype, padded, cache and settings.get("use_cache"))
     key = (_signature(model), str(settings), *adapted, *options)
     if key not in _known:
@@ -174,7 +185,8 @@ def _fake_copy(model, blocks, dtype):
     memo = {}
     for tensor in [*model.parameters(), *model.buffers()]:
         trains = isinstance(tensor, nn.Parameter)
-        fake = torch.empty(tensor.shape, dtype=dtype if dtype and trains else tensor.dtype, device="cpu")
+        cast = dtype and trains and tensor.is_floating_point()  # packed weights stay what they are
+        fake = torch.empty(tensor.shape, dtype=dtype if cast else tensor.dtype, device="cpu")
         memo[id(tensor)] = nn.Parameter(fake, requires_grad=tensor.is_floating_point()) if trains else fake
     if len(blocks) < len(blocks_of(model)):
         memo[id(blocks_of(model))] = nn.ModuleList(plain_copy(block, memo) for block in blocks)

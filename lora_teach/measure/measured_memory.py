@@ -25,7 +25,7 @@ class Memory:
 
     Attributes:
         weights: Of the base model: parameters and buffers.
-        adapters: A and B of every adapted layer.
+        adapters: A and B of every adapted layer, and what else its variant holds.
         gradients: Of everything that trains.
         optimiser: What it remembers of everything that trains.
         activations: What the forward keeps for the backward, when it is most.
@@ -134,11 +134,12 @@ def measure_memory(model, batch, loss_fn=None, optimizer="adamw", *, checkpointi
             loss_of(model, batch, loss_fn).backward()
         stepped = make_optimizer(optimizer, training)
         stepped.step()
-        adapters = {id(parameter) for parameter in getattr(model, "adapters", nn.Module()).parameters()}
-        base = [parameter for parameter in model.parameters() if id(parameter) not in adapters]
+        overlay = getattr(model, "adapters", nn.Module())
+        adapters = [*overlay.parameters(), *overlay.buffers()]
+        inside = {id(tensor) for tensor in adapters}
         return Memory(
-            weights=storage([*base, *model.buffers()]),
-            adapters=storage(p for p in model.parameters() if id(p) in adapters),
+            weights=storage(one for one in (*model.parameters(), *model.buffers()) if id(one) not in inside),
+            adapters=storage(adapters),
             gradients=storage(p.grad for p in training if p.grad is not None),
             optimiser=storage(value for state in stepped.state.values() for value in state.values()),
             activations=saved.peak,

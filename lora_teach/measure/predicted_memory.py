@@ -36,7 +36,8 @@ def predict_memory(
         seq_len: Tokens in each.
         rank: Rank of every adapted layer; None means full fine-tuning.
         target_modules: Which layers are adapted, as LoRAConfig takes them.
-        variant: Kind of the adapters, such as "dora", as LoRAConfig takes it.
+        variant: Kind of the adapters, such as "dora", as LoRAConfig takes it. What an adapter freezes, such as
+            LoRA-FA's A and what PiSSA subtracts, is held without gradients or optimiser state.
         dtype: Of the weights and of what is computed; None for the model's own. A and B are float32 or wider.
         checkpointing: Whether each block keeps its input only and is computed once more in the backward.
         optimizer: "adamw", "momentum" (SGD with it) or "sgd".
@@ -57,9 +58,13 @@ def predict_memory(
     states = STATES[check_choice("optimizer", optimizer, STATES)]
     options = dict(rank=rank, target_modules=target_modules, variant=variant, dtype=dtype, padded=padded)
     step = _step(model, batch_size, seq_len, checkpointing, options)
-    base = [p.numel() * (p.dtype if dtype is None else dtype).itemsize for p in model.parameters()]
-    adapters = sum(times * step.amounts[tensor] for tensor, times in step.adapters)
-    training, tensors = (sum(base), len(base)) if rank is None else (adapters, sum(times for _, times in step.adapters))
+    cast = [p.dtype if dtype is None or not p.is_floating_point() else dtype for p in model.parameters()]
+    base = [p.numel() * kind.itemsize for p, kind in zip(model.parameters(), cast, strict=True)]
+    adapters = sum(times * step.amounts[tensor] for tensor, times, _ in step.adapters)
+    training, tensors = sum(base), len(base)
+    if rank is not None:
+        trained = [(times * step.amounts[tensor], times) for tensor, times, trains in step.adapters if trains]
+        training, tensors = (sum(column) for column in zip(*trained, strict=True))
     return Memory(
         weights=sum(base) + sum(buffer.numel() * buffer.itemsize for buffer in model.buffers()),
         adapters=adapters,

@@ -30,7 +30,7 @@ class Step:
     """What a step keeps and multiplies; ``amounts`` are bytes of tensors and FLOPs of products, by their numbers."""
 
     parts: list
-    adapters: list  # (which tensor, times)
+    adapters: list  # (which tensor, times, whether it trains)
     amounts: list
 
     def moments(self, checkpointing=False):
@@ -102,9 +102,9 @@ class Recorder(TorchDispatchMode):
             *_, gap, block, _ = self.parts
             gap.times = block.times = self.repeats
         adapters = [
-            (self._number(parameter), self.repeats if self.base.get_submodule(path) in last else 1)
+            (self._number(tensor), self.repeats if self.base.get_submodule(path) in last else 1, tensor.requires_grad)
             for path, layer in self.layers.items()
-            for parameter in layer.parameters()
+            for tensor in (*layer.parameters(), *layer.buffers())
         ]
         return Step(self.parts, adapters, self.amounts)
 
@@ -114,14 +114,19 @@ class Recorder(TorchDispatchMode):
             self.casts[storage_id(made)] = made.untyped_storage()
         elif kind is aten._scaled_dot_product_flash_attention_for_cpu:  # two products; torch has no formula for it
             q, k, v = args[:3]
-            flops = sdpa_flop_count(q.shape, k.shape, v.shape) // 2
+            heads = [(*side.shape[:1], q.shape[1], *side.shape[2:]) for side in (k, v)]  # several q may share a k and v
+            flops = sdpa_flop_count(q.shape, *heads) // 2
             self._multiply(flops, q.requires_grad + k.requires_grad)
             self._multiply(flops, (q.requires_grad or k.requires_grad) + v.requires_grad)
         elif kind in flop_registry:
+            module, x = self.running[-1] if self.running else (None, None)
             sides = args[1:3] if kind in (aten.addmm, aten.baddbmm) else args[:2]
             sides = [storage_id(side) for side in sides if side.requires_grad and torch.is_grad_enabled()]
             weights = sum(side in self.parameters or side in self.casts for side in sides)
-            self._multiply(flop_registry[kind](*args, **(kwargs or {}), out_val=made), len(sides) - weights, weights)
+            to_inputs = len(sides) - weights
+            if is_adaptable(module) and not torch.is_grad_enabled():  # in an autograd.Function, as of a quantised layer
+                to_inputs = int(x.requires_grad)
+            self._multiply(flop_registry[kind](*args, **(kwargs or {}), out_val=made), to_inputs, weights)
         return made
 
     def _multiply(self, flops, to_inputs, to_weights=0):

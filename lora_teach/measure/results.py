@@ -26,6 +26,7 @@ RESULTS = {
     "beside": "python data/make_beside.py",
     "learned": "python data/make_learned.py",
     "variants": "python data/make_variants.py",
+    "quantized": "python data/make_quantized.py",
 }
 
 

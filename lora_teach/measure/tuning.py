@@ -3,12 +3,12 @@
 A fixed number of steps flatters LoRA on small data, because full fine-tuning overfits sooner.
 """
 
-import copy
 from dataclasses import dataclass, field
 
 from lora_teach.bases import evaluate, name_loss
 from lora_teach.datasets import names
 from lora_teach.model import LoRAModel
+from lora_teach.overlay.base import plain_copy
 from lora_teach.training import training_steps
 
 import torch
@@ -52,9 +52,9 @@ def trainable_copy(base, rank=None, seed=0, **options):
     """
     if rank is None and options:
         raise TypeError(f"full fine-tuning (rank=None) has no {', '.join(options)}. Leave it out, or give a rank.")
-    model = copy.deepcopy(base)
+    model = plain_copy(base)  # trainable, but for packed weights
     if rank is None:
-        return model.requires_grad_(True)
+        return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LoRAModel(model, rank=rank, **options)

@@ -1,13 +1,16 @@
 """One adapter of a LoRAModel: its layers, its saved modules and their state."""
 
+import difflib
 from collections.abc import Mapping
 from math import isfinite
 from numbers import Real
 
 from lora_teach.layers.build import new_layer
+from lora_teach.layers.tokens import TrainedTokens
 from lora_teach.overlay.nested_modules import NestedModules, walk
 from lora_teach.overlay.saved import trainable_copy
 from lora_teach.overlay.targets import choose
+from lora_teach.overlay.tokens import add_tokens
 
 # Names that Windows keeps for devices, and the most bytes that file systems take.
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
@@ -19,7 +22,7 @@ class Adapter:
 
     Attributes:
         layers: NestedModules of the LoRA layers, under the names of the modules they adapt.
-        saved_modules: NestedModules of its own copies of ``modules_to_save``.
+        saved_modules: NestedModules of its own copies of ``modules_to_save``, and of its rows of tables.
         config: Its LoRAConfig.
         left_out: ``{module name: why it is not adapted}``.
     """
@@ -33,6 +36,7 @@ class Adapter:
             self.layers.add(path, new_layer(path, module, config))
         for path, module in targets.saved.items():
             self.saved_modules.add(path, trainable_copy(module))
+        add_tokens(self.saved_modules, targets.tokens)
         self._flags = {}  # parameter name -> its own requires_grad, while the adapter is inactive
 
     @property
@@ -83,7 +87,9 @@ def mixture_of(choice, adapters):
 def check_known(name, adapters):
     """Raise KeyError if ``name`` is none of ``adapters``."""
     if name not in adapters:
-        raise KeyError(f"there is no adapter {name!r}; there are: {', '.join(map(repr, adapters)) or 'none'}")
+        near = difflib.get_close_matches(str(name), adapters, n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise KeyError(f"there is no adapter {name!r}; {meant}there are: {', '.join(map(repr, adapters)) or 'none'}")
 
 
 def check_name(name, taken=()):
@@ -105,8 +111,9 @@ def check_name(name, taken=()):
 
 
 def _check_nesting(targets, others):
-    adapted = {path for other in others for path in other.layers} | set(targets.adapted)
-    saved = {path for other in others for path in other.saved_modules} | set(targets.saved)
+    tables = {path for other in others for path, one in walk(other.saved_modules) if isinstance(one, TrainedTokens)}
+    adapted = {path for other in others for path in other.layers} | tables | set(targets.adapted) | set(targets.tokens)
+    saved = {path for other in others for path in other.saved_modules} - tables | set(targets.saved)
     for outer in saved:
         for inner in adapted | saved:
             if inner.startswith(outer + ".") or (inner == outer and inner in adapted):

@@ -4,9 +4,11 @@ import warnings
 
 from lora_teach.layer import LoRALayer
 from lora_teach.layers.build import fits, sizes
+from lora_teach.layers.tokens import TrainedTokens
 from lora_teach.loop.words import said
 from lora_teach.overlay.names import REPLICATED, submodule
 from lora_teach.overlay.nested_modules import walk
+from lora_teach.utils.processes import whole
 
 import torch
 
@@ -29,7 +31,10 @@ def check_in_place(model):
                 made_for, now = (layer.in_features, layer.out_features), sizes(module)
                 if made_for != now:
                     _refuse(path, f"was resized from {made_for} to {now}")
-            if copy is not None and _shapes(copy) != _shapes(module):
+            if isinstance(copy, TrainedTokens):
+                if (len(copy.places), copy.rows.shape[1]) != tuple(module.weight.shape):
+                    _refuse(path, "was resized")
+            elif copy is not None and _shapes(copy) != _shapes(module):
                 _refuse(path, f"was resized, and the copy of it in adapter {adapter!r} was not")
 
 
@@ -38,6 +43,11 @@ def check_trains(model):
     check_in_place(model)
     if model.is_disabled:
         raise RuntimeError("the model is inside disabled(), so its adapters are not in use. Leave that block first.")
+    if model.open_rows is not None:
+        raise RuntimeError(
+            "the model is inside rows(), which names the rows of one batch, and a run has many batches. Leave that "
+            "block first, or write your own loop with a block for each batch."
+        )
     unfrozen = [name for name, parameter in model.base_model.named_parameters() if parameter.requires_grad]
     if unfrozen:
         warnings.warn(said("base_not_frozen", count=len(unfrozen), first=unfrozen[0]), stacklevel=4)
@@ -59,8 +69,9 @@ def _check_layer(path, layer, weight):
         return
     if weight == 0:
         raise ValueError(f"{path}: its adapter has the weight 0 in the mixture, so it gets no gradient. Leave it out.")
-    zeros, scale = not layer.lora_A.any() and not layer.lora_B.any(), layer.scaling
-    if isinstance(scale, torch.Tensor) and (scale.any() or layer.lora_B.any()):
+    A, B, scale = (whole(one) for one in (layer.lora_A, layer.lora_B, layer.scaling))
+    zeros = not A.any() and not B.any()
+    if isinstance(scale, torch.Tensor) and (scale.any() or B.any()):
         scale = 1.0  # it learns
     if not scale or zeros:
         why = f"alpha={layer.alpha} makes the scaling 0"

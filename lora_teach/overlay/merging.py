@@ -2,6 +2,7 @@
 
 from lora_teach.layers.bias import merged_bias
 from lora_teach.layers.build import fits, is_conv1d, known_forward
+from lora_teach.layers.tokens import TrainedTokens
 from lora_teach.overlay.names import submodule
 from lora_teach.overlay.nested_modules import walk
 
@@ -13,7 +14,9 @@ def updates_of(model):
     """Return ``{module name: (module, [(weight, layer), ...])}`` of what is active in a LoRAModel."""
     updates = {}
     for adapter, weight in model.active_adapters.items():
-        for path, layer in walk(model.adapters[adapter]):
+        layers = [*walk(model.adapters[adapter])]
+        layers += [(path, rows) for path, rows in walk(model.saved_modules[adapter]) if isinstance(rows, TrainedTokens)]
+        for path, layer in layers:
             updates.setdefault(path, (submodule(model.base_model, path), []))[1].append((weight, layer))
     return updates
 
@@ -36,9 +39,12 @@ def merge_weights(base, updates):
             merged weight that is not finite; nothing has changed then.
     """
     owners = _owners(base)
+    tables = {module for module, parts in updates.values() if any(isinstance(one, TrainedTokens) for _, one in parts)}
     for name, (module, parts) in updates.items():
-        _check_mergeable(name, module, owners)
+        _check_mergeable(name, module, owners, tables if module in tables else {module})
         for _, layer in parts:
+            if isinstance(layer, TrainedTokens):
+                continue
             if not callable(getattr(layer, "delta_weight", None)):
                 raise ValueError(f"{name}: {type(layer).__name__} has no delta_weight(), so it cannot be merged.")
             if hasattr(layer, "bias_shift"):
@@ -65,11 +71,16 @@ def merge_weights(base, updates):
 
 
 def merged_weight(module, parts):
-    """Return ``module.weight`` with the weighted updates of ``parts`` added, in the weight's own dtype and shape."""
+    """Return ``module.weight`` with the weighted updates of ``parts`` added, in its own dtype and shape, or None."""
+    if all(getattr(layer, "follows", False) for _, layer in parts):  # tied rows are written once, for the table
+        return None
     weight = module.weight
     wide = torch.promote_types(weight.dtype, torch.float32)
     total = weight.to(wide, copy=True)
     for factor, layer in parts:
+        if isinstance(layer, TrainedTokens):
+            layer.write_into(total)
+            continue
         delta = layer.delta_weight().to(wide)  # (out_features, in_features)
         total += factor * (delta.T if is_conv1d(module) else delta)
     return total.to(weight.dtype)
@@ -97,7 +108,7 @@ def _owners(base):
     return owners
 
 
-def _check_mergeable(name, module, owners):
+def _check_mergeable(name, module, owners, inside):
     weight = module._parameters.get("weight")
     if parametrize.is_parametrized(module) or weight is None:
         raise ValueError(
@@ -108,7 +119,9 @@ def _check_mergeable(name, module, owners):
     if eight_bits or not weight.is_floating_point() or not fits(module):
         raise ValueError(
             f"{name}: its weight is quantised ({weight.dtype}), so the sum could not be stored in it exactly. Keep the "
-            "adapter beside it, or merge into an unquantised copy of the base."
+            "adapter beside it; or make the weights plain first, for lora_teach's own by dequantize_(model) of "
+            "lora_teach.bases.quantized, which makes the base as large as it was. Don't merge into the weights from "
+            "before quantising: the adapter was not trained on these."
         )
     if not known_forward(module):
         raise ValueError(
@@ -122,7 +135,7 @@ def _check_mergeable(name, module, owners):
         )
     if weight.is_meta:
         raise ValueError(f"{name}: its weight is on the meta device, which holds no numbers. Load the weights first.")
-    _refuse_shared(name, weight, owners, {module})
+    _refuse_shared(name, weight, owners, inside)
 
 
 def _refuse_shared(name, parameter, owners, inside):

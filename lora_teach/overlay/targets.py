@@ -2,14 +2,18 @@
 
 import difflib
 from dataclasses import dataclass
+from functools import partial
 
 from lora_teach.config import is_end
 from lora_teach.layers.build import fits, is_adaptable, misfit
 from lora_teach.overlay.names import named_modules
 from lora_teach.overlay.saved import why_not_saved
+from lora_teach.overlay.tokens import choose_tokens
 from lora_teach.utils.patterns import fullmatch
 
 from torch import nn
+
+_IS_WHOLE = "it lies inside a module of modules_to_save, which is trained whole. Leave one of the two out."
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Targets:
     adapted: dict  # name -> module, in the order of the model
     saved: dict  # name -> module
     left_out: dict  # name -> reason
+    tokens: dict  # name -> (module, tokens, what is tied to it)
 
 
 def matches(name, wanted):
@@ -51,6 +56,11 @@ def choose(base, config):
     read_only = _read_only(named)
     saved, barred = _choose_saved(named, config, read_only), _tied_weights(named) | read_only
     whole = {id(inner) for module in saved.values() for inner in module.modules()}  # trained whole
+    tokens = choose_tokens(base, named, config.trainable_token_indices, partial(_names_of, named))
+    for name, (module, *_) in tokens.items():
+        if id(module) in whole:
+            raise ValueError(f"trainable_token_indices names {name!r}: {_IS_WHOLE}")
+        barred[id(module)] = "rows of it are trained (trainable_token_indices). Leave one of the two out."
     adapted, left_out, seen = {}, {}, set()
     for name, module in named.items():
         if config.target_modules is None:
@@ -67,16 +77,15 @@ def choose(base, config):
             left_out[name] = problem
         else:
             raise ValueError(f"target_modules asks for {name!r}: {problem}")
-    if config.target_modules is not None:
-        _check_all_matched(config, named)
-    _check_patterns(config, named)
-    if not adapted and not (saved and config.target_modules is None):
+    _check_names(config, named)
+    _check_patterns(config, named, adapted)
+    if not adapted and not ((saved or tokens) and config.target_modules is None):
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in left_out.items())
         raise ValueError(
             f"{type(base).__name__} has no layer that can be adapted: LoRA needs at least one nn.Linear "
             f"(or transformers' Conv1D) that the options do not exclude.{reasons}"
         )
-    return Targets(adapted, saved, left_out)
+    return Targets(adapted, saved, left_out, tokens)
 
 
 def _choose_saved(named, config, read_only):
@@ -97,6 +106,13 @@ def _choose_saved(named, config, read_only):
         if problem is not None:
             raise ValueError(f"modules_to_save names {name!r}: {problem}")
     return saved
+
+
+def _names_of(named, wanted):
+    found = {id(module): name for name, module in reversed(named.items()) if name and matches(name, [wanted])}
+    if not found:
+        raise ValueError(f"trainable_token_indices names {wanted!r}, which is no module. {_nearest(wanted, named)}")
+    return list(found.values())[::-1]
 
 
 def _read_only(named):
@@ -142,21 +158,14 @@ def _problem(name, module, config, barred, whole):
         cure = f"Name the layers inside, such as {', '.join(map(repr, inside))}." if inside else "Leave it out."
         return f"{type(module).__name__} is no linear layer, embedding or Conv2d, so no LoRA layer fits. {cure}"
     if id(module) in whole:
-        return "it lies inside a module of modules_to_save, which is trained whole. Leave one of the two out."
+        return _IS_WHOLE
     return barred.get(id(module)) or misfit(name, module, config)
 
 
-def _check_all_matched(config, named):
-    wanted = [config.target_modules] if isinstance(config.target_modules, str) else config.target_modules
-    for one in wanted:
-        found = [name for name in named if name and matches(name, one if one is config.target_modules else [one])]
-        if not found and one is config.target_modules and any(matches(name, [one]) for name in named):
-            raise ValueError(
-                f"target_modules={one!r} matches no module: a string is a regular expression for whole names, and a "
-                f"list holds names or their last parts. Use target_modules=[{one!r}]."
-            )
-        if not found:
-            raise ValueError(f"target_modules={one!r} matches no module. {_nearest(one, named)}")
+def _check_names(config, named):
+    """Refuse a name or expression that matches nothing, and a target that is taken out again."""
+    _found("exclude_modules", config.exclude_modules, named)
+    for one, found in _found("target_modules", config.target_modules or (), named).items():
         if all(matches(name, config.exclude_modules) for name in found):
             raise ValueError(
                 f"target_modules={one!r} matches only what exclude_modules={config.exclude_modules!r} takes out again: "
@@ -164,11 +173,34 @@ def _check_all_matched(config, named):
             )
 
 
-def _check_patterns(config, named):
+def _found(option, wanted, named):
+    """Return ``{name or expression: names of the modules that it matches}``; ValueError for one that matches none."""
+    expression = isinstance(wanted, str)
+    every = {}
+    for one in [wanted] if expression else wanted:
+        every[one] = [name for name in named if name and matches(name, one if expression else [one])]
+    for one, found in every.items():
+        if not found and expression and any(matches(name, [one]) for name in named):
+            raise ValueError(
+                f"{option}={one!r} matches no module: a string is a regular expression for whole names, and a "
+                f"list holds names or their last parts. Use {option}=[{one!r}]."
+            )
+        if not found:
+            raise ValueError(f"{option}={one!r} matches no module. {_nearest(one, named)}")
+    return every
+
+
+def _check_patterns(config, named, adapted):
     for option in ("rank_pattern", "alpha_pattern"):
         for key in getattr(config, option):
-            if not any(is_end(key, name) for name in named):
+            found = [name for name in named if is_end(key, name)]
+            if not found:
                 raise ValueError(f"{option} has {key!r}, which matches no module. {_nearest(key, named)}")
+            if adapted and not any(name in adapted for name in found):
+                raise ValueError(
+                    f"{option} has {key!r}, which matches only modules that are not adapted: "
+                    f"{', '.join(map(repr, found[:4]))}. Take it out, or add them to target_modules."
+                )
 
 
 def _nearest(wanted, named):

@@ -6,6 +6,7 @@ from collections import Counter
 
 from lora_teach.config import LoRAConfig
 from lora_teach.layer import VARIANTS
+from lora_teach.layers.tokens import TrainedTokens
 from lora_teach.overlay.names import named_modules
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import matches
@@ -14,7 +15,7 @@ from lora_teach.utils.patterns import MOST_CLASSES
 # What PEFT may write into a config that this reader does not follow: each would silently change the result.
 NOT_FOLLOWED = """
     alora_invocation_tokens arrow_config corda_config eva_config kasa_config layer_replication layers_pattern
-    layers_to_transform lora_bias megatron_config monteclora_config target_parameters trainable_token_indices use_bdlora
+    layers_to_transform lora_bias megatron_config monteclora_config target_parameters use_bdlora
     use_qalora velora_config
 """.split()
 # What a config should say even where it is PEFT's default, with that default.
@@ -27,12 +28,14 @@ KNOWN = {*ALWAYS, *NOT_FOLLOWED} | set(
     """
     auto_mapping base_model_name_or_path ensure_weight_tying exclude_modules loftq_config lora_alpha lora_ga_config
     megatron_core peft_type peft_version qalora_group_size r revision runtime_config target_modules task_type
+    trainable_token_indices
     """.split()
 )
 # What PEFT writes where a list of names belongs. Which layers the first one took, the keys of the file say.
 ALL_LINEAR, NO_LAYERS = "all-linear", "dummy-target-modules"
 # Up to here a config is read: its expressions are compiled before they can be stopped.
 MOST_NAMES, MOST_CHARACTERS = 5_000, 250_000
+TOKENS = "trainable_token_indices"
 # Starts of A and B that leave the base as it is, and with it what the plain factors mean.
 HARMLESS_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
@@ -96,6 +99,7 @@ def from_peft(raw, where, warn=True):
             variant=next((name for name, layers in VARIANTS.items() if _says(raw, fields_of(layers))), "lora"),
             rank_pattern=raw.get("rank_pattern") or {},
             alpha_pattern=raw.get("alpha_pattern") or {},
+            trainable_token_indices=raw.get("trainable_token_indices") or None,
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
@@ -117,7 +121,7 @@ def _says(raw, fields):
 
 def _check_sizes(raw, where):
     """Raise ValueError if the config names more than could be looked through in a few seconds."""
-    for name in ("target_modules", "exclude_modules", "modules_to_save", "rank_pattern", "alpha_pattern"):
+    for name in ("target_modules", "exclude_modules", "modules_to_save", "rank_pattern", "alpha_pattern", TOKENS):
         value = raw.get(name)
         if isinstance(value, list | dict) and len(value) > MOST_NAMES:
             raise ValueError(f"{where}: {name} has {len(value):,} entries; up to {MOST_NAMES:,} are read.")
@@ -157,8 +161,12 @@ def to_peft(model, adapter_name, scales):
         divisor = ranks[path] ** 0.5 if stabilised else ranks[path]
         if config.scaling == "alpha" or scales[path] != layer.alpha / divisor:
             alphas[path] = scales[path] * divisor
+    copies = dict(walk(model.saved_modules[adapter_name]))
+    tokens = {path: copies.pop(path) for path in list(copies) if isinstance(copies[path], TrainedTokens)}
     targets, excluded = _target_names(model, layers)
     rank, alpha = (Counter(values.values()).most_common(1)[0][0] if values else 1 for values in (ranks, alphas))
+    # Only the tables themselves: PEFT lets what is tied to the embedding follow it, as it is here.
+    tokens = {path: one.indices.tolist() for path, one in tokens.items() if not one.follows}
     return {
         "peft_type": "LORA",
         "peft_version": None,
@@ -175,10 +183,11 @@ def to_peft(model, adapter_name, scales):
         "init_lora_weights": True,
         "target_modules": targets,
         "exclude_modules": excluded,
-        "modules_to_save": list(model.saved_modules[adapter_name]) or None,
+        "modules_to_save": list(copies) or None,
         "rank_pattern": {"^" + re.escape(path): value for path, value in ranks.items() if value != rank},
         "alpha_pattern": {"^" + re.escape(path): value for path, value in alphas.items() if value != alpha},
         **{field: value for layer in layers.values() for field, value in layer.file_fields.items()},
+        **({TOKENS: tokens} if tokens else {}),
     }
 
 

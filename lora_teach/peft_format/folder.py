@@ -14,6 +14,7 @@ LARGEST_CONFIG = 1_000_000  # bytes; a config has a few thousand
 LONGEST_KEY = 1000  # characters
 MOST_TENSORS = 100_000
 LONGEST_SIDE = 2**22  # of a tensor; the largest vocabularies have 2**18
+TOKEN_ROWS = ".token_adapter.trainable_tokens_delta"
 
 
 def find(folder, adapter_name="default"):

@@ -10,6 +10,7 @@ from lora_teach.peft_format.config import ALWAYS, KNOWN, from_peft, told_by
 from lora_teach.peft_format.folder import (
     CONFIG_FILE,
     PREFIX,
+    TOKEN_ROWS,
     WEIGHTS_FILE,
     find,
     key_ends,
@@ -190,6 +191,9 @@ def _names(config, tensors, layers, bias):
         if not any(f".{name}." in f".{key}" for key in others):
             cure = "Take it out, or save the adapter again."
             yield Departure(f"modules_to_save names {name!r}, and the file has no tensor of it: PEFT fails.", cure)
+    tokens = {key: tensors[key] for key in others if key.endswith(TOKEN_ROWS)}
+    yield from _tokens(config.trainable_token_indices, tokens)
+    others = [key for key in others if key not in tokens]
     unlisted = [key for key in others if not any(f".{name}." in f".{key}" for name in config.modules_to_save)]
     kinds = Counter(".base_layer." in key for key in unlisted)
     if kinds[True]:
@@ -203,3 +207,15 @@ def _names(config, tensors, layers, bias):
             f"{kinds[False]} tensors belong to no adapter layer and to no module of modules_to_save, such as {shown!r}."
         )
         yield Departure(what, "Name their module in modules_to_save, or take them out.")
+
+
+def _tokens(wanted, rows):
+    if bool(wanted) != bool(rows):
+        what, cure = ("names tokens", "holds no rows") if wanted else ("names no tokens", "holds rows")
+        what = f"trainable_token_indices {what}, and the file {cure} of them ({TOKEN_ROWS[1:]})."
+        yield Departure(what, "Save the adapter again where it was trained.")
+    counts = {len(tokens) for tokens in (wanted.values() if isinstance(wanted, dict) else [wanted or ()])}
+    for key, tensor in rows.items():
+        if wanted and (tensor.dim() != 2 or len(tensor) not in counts):
+            what = f"{key!r} has shape {tuple(tensor.shape)}, and trainable_token_indices names {max(counts)} tokens."
+            yield Departure(what, "Save the adapter again where it was trained.")

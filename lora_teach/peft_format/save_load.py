@@ -33,6 +33,7 @@ from lora_teach.peft_format.folder import (
 from lora_teach.peft_format.regexes import refuse_costly
 from lora_teach.peft_format.swap import write_pair
 from lora_teach.peft_format.wrappers import without_wrappers
+from lora_teach.utils.processes import is_writer, local, on_writer, whole
 
 import torch
 from safetensors.torch import save_file
@@ -55,19 +56,19 @@ def save(model, folder, adapter_name):
     layers = dict(walk(model.adapters[adapter_name]))
     for path, layer in layers.items():
         _check_has_a_place(path, layer)
-        tensors |= {key: place.detach().contiguous().cpu() for key, place in _places(path, layer).items()}
+        tensors |= {key: whole(place.detach()).contiguous().cpu() for key, place in _places(path, layer).items()}
         if hasattr(layer, "trained_bias"):
-            tensors[f"{PREFIX}{path}{BIAS}"] = layer.trained_bias.cpu()  # (out_features,)
-        scales[path] = torch.as_tensor(layer.scaling, dtype=torch.float64).item()
+            tensors[f"{PREFIX}{path}{BIAS}"] = whole(layer.trained_bias).cpu()  # (out_features,)
+        scales[path] = torch.as_tensor(whole(layer.scaling), dtype=torch.float64).item()
         if isinstance(layer.scaling, torch.Tensor):
             learnable.append(path)
-    variants = {layer.variant: layer.label for layer in layers.values()}
+    variants = {layer.variant: layer for layer in layers.values()}
     if len(variants) > 1:
-        label = next(label for name, label in variants.items() if name != "lora")
+        label = next(layer.label for name, layer in variants.items() if name != "lora")
         raise ValueError(f"some layers are {label} and others are not; a file has all of one variant.")
     for path, copy in walk(model.saved_modules[adapter_name]):
         for key, value in copy.state_dict().items():
-            tensors[f"{PREFIX}{path}.{key}"] = value.detach().clone().contiguous().cpu()
+            tensors[f"{PREFIX}{path}.{key}"] = whole(value.detach()).clone().contiguous().cpu()
     for key, tensor in tensors.items():
         _check_finite(key, tensor)
     config = to_peft(model, adapter_name, scales)
@@ -75,11 +76,18 @@ def save(model, folder, adapter_name):
     metadata = {"format": "pt", "lora_teach.scales": json.dumps(scales)}
     if learnable:
         metadata["lora_teach.learnable_scaling"] = json.dumps(learnable)
-    for name in variants:
-        if name != "lora" and not VARIANTS[name][layer.kind].file_fields:  # else the config tells
+    for name, layer in variants.items():
+        if name != "lora" and not layer.file_fields:  # else the config tells
             metadata["lora_teach.variant"] = name
     text = json.dumps(config, indent=2) + "\n"
-    write_pair(folder, text, lambda file, more: save_file(tensors, file, metadata | more))
+
+    def write():
+        write_pair(folder, text, lambda file, more: save_file(tensors, file, metadata | more))
+
+    if any(local(parameter) is not parameter for parameter in model.adapters[adapter_name].parameters()):
+        on_writer(write)  # in shards, so that all processes are here
+    elif is_writer():  # of several processes that have trained it together
+        write()
 
 
 def load(model, folder, adapter_name):
@@ -167,7 +175,9 @@ def of_layers(config, tensors, base):
 
 
 def only_what_is_here(config, tensors, base):
-    """Return ``config`` without what names nothing here: patterns, and modules_to_save that the file has not either.
+    """Return ``config`` without what names nothing here, as PEFT reads it: patterns, exclusions, modules_to_save.
+
+    A pattern stays if it names a layer of the file, and one of modules_to_save if the file holds tensors of it.
 
     PEFT writes "classifier" and "score" for every sequence classifier, whichever of the two the model has. A regular
     expression that would take for ever on the names of this base is a ValueError.
@@ -179,11 +189,16 @@ def only_what_is_here(config, tensors, base):
         for one in config.modules_to_save
         if any(matches(name, [one]) for name in names) or any(f".{one}." in key for key in tensors)
     ]
-    patterns = {}
+    patterns, layers = {}, layers_of(tensors)
     for option in ("rank_pattern", "alpha_pattern"):
         pattern = getattr(config, option)
-        patterns[option] = {key: value for key, value in pattern.items() if any(is_end(key, name) for name in names)}
-    return replace(config, modules_to_save=kept, **patterns)
+        patterns[option] = {key: value for key, value in pattern.items() if any(is_end(key, name) for name in layers)}
+    excluded = config.exclude_modules
+    if isinstance(excluded, str):
+        excluded = excluded if any(name and matches(name, excluded) for name in names) else ()
+    else:
+        excluded = [one for one in excluded if any(matches(name, [one]) for name in names)]
+    return replace(config, modules_to_save=kept, exclude_modules=excluded, **patterns)
 
 
 def fill(model, adapter_name, tensors, scales):

@@ -39,6 +39,9 @@ def without_wrappers(config, tensors, scales, base):
         options[name] = plain(value) if isinstance(value, str) else value and tuple(map(plain, value))
     for name in ("rank_pattern", "alpha_pattern"):
         options[name] = {plain(key): value for key, value in getattr(config, name).items()}
+    tokens = config.trainable_token_indices
+    if isinstance(tokens, dict):
+        options["trainable_token_indices"] = {plain(key): value for key, value in tokens.items()}
     return (
         replace(config, **options),
         {new: tensors[old] for new, old in renamed.items()},

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_teach.layer import SCALINGS, VARIANTS
-from lora_teach.peft_format.folder import PREFIX, WEIGHTS_FILE, find
+from lora_teach.peft_format.folder import PREFIX, TOKEN_ROWS, WEIGHTS_FILE, find
 from lora_teach.peft_format.lint import Departure, factors_of, lint
 from lora_teach.peft_format.regexes import refuse_costly
 from lora_teach.peft_format.save_load import read
@@ -81,8 +81,11 @@ class XRay:
             )
         if layer_class.note:
             lines += ["", layer_class.note]
-        if self.saved:
-            lines += ["", "Saved whole: " + ", ".join(f"{key} {tuple(shape)}" for key, shape in self.saved.items())]
+        tokens = {key.removesuffix(TOKEN_ROWS): shape for key, shape in self.saved.items() if key.endswith(TOKEN_ROWS)}
+        whole = {key: shape for key, shape in self.saved.items() if not key.endswith(TOKEN_ROWS)}
+        for what, shapes in (("Saved whole", whole), ("Rows of tokens", tokens)):
+            if shapes:
+                lines += ["", f"{what}: " + ", ".join(f"{key} {tuple(shape)}" for key, shape in shapes.items())]
         lines.append("")
         lines += [f"- {departure}" for departure in self.departures] or ["Nothing departs from PEFT's format."]
         return "\n".join(lines)

@@ -22,12 +22,13 @@ SECONDS_OF_REST = 2  # of the kernel, after which a move that has changed nothin
 MOST_PIXELS = 16_000  # height of a screenshot
 SIZE = {"width": 1400, "height": 1000}
 RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
-START_ALL = f"() => {{ ({RUN_ALL})() }}"  # promises nothing
+START_ALL = f"() => {{ window.ran = ({RUN_ALL})() }}"  # promises nothing to who starts it
 # JupyterLab's command ends at the first cell that raises, on purpose or not; the cells after one that raises on purpose
 # run all the same. So: wait until every cell has a number, or the kernel has rested for longer than it does in between.
 FINISH_ALL = """async ([mostSeconds, restSeconds]) => {
     const panel = window.jupyterapp.shell.currentWidget;
     const model = panel.content.model;
+    await window.ran?.catch(() => null);
     const started = performance.now();
     const cells = () => Array.from({length: model.cells.length}, (_, index) => model.cells.get(index));
     const unrun = () => cells().some(cell => cell.type === 'code' && !cell.executionCount);
@@ -97,12 +98,20 @@ class Opened:
 
     def run_all(self) -> list[Cell]:
         """Run all cells as the menu's Run All Cells does, and return what became of them."""
-        self.page.evaluate(RUN_ALL)
+        self.start_all()
         return self.finish_all()
 
     def start_all(self) -> None:
-        """Begin to run all cells, which must never have been run, and wait for none."""
+        """Begin to run all cells, and wait for none."""
         self.page.evaluate(START_ALL)
+
+    def press_stop(self) -> None:
+        """Wait for a training's Stop button, and for its first step, and press it."""
+        stop = self.page.get_by_role("button", name="Stop")
+        output = self.page.locator(".jp-Cell").filter(has=stop).first
+        output.wait_for(timeout=SECONDS_TO_RUN * 1000)
+        self.until(lambda: "step 0 of" not in output.inner_text(), SECONDS_TO_RUN)
+        output.get_by_role("button", name="Stop").press("Enter")
 
     def finish_all(self) -> list[Cell]:
         """Wait until all cells have run, and return what became of them."""

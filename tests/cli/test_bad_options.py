@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from lora_teach import cli
+from lora_teach.cli import common
 from tests.tiny_language_model import save_base
 
 import pytest
@@ -59,6 +60,16 @@ BAD = {
     "--steps": {"0": "--steps", "-3": "--steps", "1.5": "--steps", "x": "--steps"},
     "--batch-size": {"0": "--batch-size", "-1": "--batch-size", "x": "--batch-size"},
     "--max-length": {"0": "--max-length", "x": "--max-length", "99": "--max-length"},  # names have no such limit
+    "--accumulate": {"0": "--accumulate", "-1": "--accumulate", "1.5": "--accumulate", "x": "--accumulate"},
+    "--schedule": {"x": "--schedule", "": "--schedule", "Linear": "--schedule"},
+    "--warmup": {"1": "warmup=1.0", "-0.1": "warmup=-0.1", "nan": "warmup=nan", "x": "--warmup"},
+    "--validation": {
+        "0": "0 is no share", "1": "1 is no share", "-0.5": "no share", "nan": "no share",
+        "0.5": "none is left to learn",
+        "none": "none is not there", "folder": "folder is a folder", "empty": "empty holds no example",
+        "binary": "--validation: binary, line 1", "good.jsonl": "is --data itself", "./good.jsonl": "is --data itself",
+        "": "folder",
+    },
     "--seed": {"-1": "--seed", str(2**63): "--seed", "1e3": "--seed", "x": "--seed"},
     "--targets": {"": "target_modules", "q_prj": "q_prj", "(": "matches no module", ".*": "matches no module"},
     "--device": {"abacus": "abacus", "cpu:x": "cpu:x", "cuda:999": "cuda:999", "cpu:-1": "cpu:-1"},
@@ -113,6 +124,41 @@ def test_generate_refuses(arguments, words, place, capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--data"),
+        (["--data=none"], "none is not there"),
+        (["--data=binary"], "binary, line 1"),
+        (["--data=good.jsonl", "--adapter=none"], "none has no adapter_config.json"),
+        (["--data=good.jsonl", "--max-new-tokens=0"], "--max-new-tokens"),
+        (["--data=good.jsonl", "more"], "unrecognized arguments: more"),
+    ],
+    ids=str,
+)
+def test_eval_refuses(arguments, words, place, capsys):
+    is_refused(["eval", *NAMES, *arguments], words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--gguf=a.gguf"], "--adapter"),
+        (["--adapter=folder"], "--gguf"),
+        (["--adapter=none", "--gguf=a.gguf"], "none has no adapter_config.json"),
+        (["--adapter=folder", "--gguf=file"], "file is there already"),
+        (["--adapter=folder", "--gguf=folder"], "folder is a folder"),
+        (["--adapter=folder", "--gguf=file/x"], "can't be written"),
+        (["--adapter=folder", "--gguf=/dev/null", "--overwrite"], "a device or a pipe"),
+    ],
+    ids=str,
+)
+def test_export_refuses(arguments, words, place, capsys):
+    before = sorted(place.rglob("*"))
+    is_refused(["export", "--base", "names", *arguments], words, capsys)
+    assert sorted(place.rglob("*")) == before and (place / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
     ("prompt", "words"),
     [("", "PROMPT is"), ("\udcff", "half a character"), ("is <end> <user> the", "PROMPT: the user's text spells")],
 )
@@ -132,7 +178,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_is_there_for
         def fails(*_, error=error):
             raise error
 
-        monkeypatch.setattr(cli, "load_base", fails)
+        monkeypatch.setattr(common, "load_base", fails)
         command = ["generate", *NAMES, "a"]
         status, _, lines = status_and_lines(command, capsys)
         assert status == 2 and len(lines) == 1 and "--base" in lines[0] and type(error).__name__ in lines[0]
@@ -179,8 +225,8 @@ def test_results_go_into_any_encoding(encoding, place):
         "    def read(self, path, completions): return ['‖ü𝔘']\n"
         "    def asked(self, prompt): return prompt\n"
         "    def prompt_of(self, example): return example\n"
-        "    def answer(self, model, examples, most): return ['‖ΔW ü 𝔘']\n"
-        "cli.load_base = lambda *_: Base()\n"
+        "    def answer(self, model, examples, most, progress): return ['‖ΔW ü 𝔘']\n"
+        "cli.common.load_base = lambda *_: Base()\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
 

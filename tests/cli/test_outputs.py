@@ -7,6 +7,7 @@ import sys
 
 from lora_teach import LoRAModel, cli
 from lora_teach.bases import load_name_gpt
+from lora_teach.cli import common
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_what_can_not_be_written_is_found_before_anything_is_loaded(option, bad,
     # https://github.com/mlfoundations/open_lm/issues/154: an epoch was trained first
     (place / "file").write_text("mine")
     (place / "dangling").symlink_to("nowhere")
-    monkeypatch.setattr(cli, "load_base", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr(common, "load_base", lambda *_: pytest.fail("the work began"))
     assert train(*(["--out", "new"] if option == "--checkpoint" else []), option, bad) == 2
     assert option in capsys.readouterr().err and (place / "file").read_text() == "mine"
     assert not (place / "new").exists()

@@ -144,6 +144,26 @@ def test_batches_repeat_and_are_shuffled_by_seed():
         ChatBatches(talks, tokenizer, longest=11)
 
 
+def test_what_is_too_long_loses_its_end_where_that_is_asked_for():
+    tokenizer = words()
+    talks = [
+        said(("user", "one"), ("assistant", "two")), said(("user", "one"), ("assistant", " ".join(["two"] * 9))),
+        said(("user", " ".join(["one"] * 9)), ("assistant", "two")),
+    ]  # fmt: skip
+    whole = [encode(talk, tokenizer) for talk in talks]
+    lengths = [len(ids) for ids, _ in whole]
+    batches = ChatBatches(talks, tokenizer, 3, longest=lengths[0], cut=True)
+    (batch,) = batches
+    assert batches.shortened == [("example 2", lengths[1]), ("example 3", lengths[2])]
+    assert batches.left_out == ["example 3"]  # nothing of its answer would be left
+    assert sorted(batch["input_ids"].tolist()) == sorted(ids[: lengths[0]] for ids, _ in whole[:2])
+    assert sorted(batch["labels"].tolist()) == sorted(labels[: lengths[0]] for _, labels in whole[:2])
+    kept = ChatBatches(talks, tokenizer, 3, longest=max(lengths), cut=True)
+    assert kept.shortened == [] and kept.left_out == []
+    with pytest.raises(ValueError, match="3 tokens leave nothing to learn of any example"):
+        ChatBatches(talks, tokenizer, 3, longest=3, cut=True)
+
+
 def test_prompts_and_conversations_are_read(tmp_path):
     path = write(
         tmp_path / "a.jsonl",

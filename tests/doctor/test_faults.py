@@ -477,6 +477,16 @@ def test_an_injected_fault_is_found_by_name_and_place(fault, make, label):
     assert list(found)[0] == fault or len(found) <= 3, diagnosis  # the cause is not buried
 
 
+@pytest.mark.parametrize(("tokens", "found"), [([24], False), ([23], True)])
+def test_trained_rows_cure_new_tokens(tokens, found):
+    one, _ = two_new_tokens(setup("llama", "ours"))
+    base = one.model.remove()
+    model = LoRAModel(base, target_modules=["q_proj"], trainable_token_indices=tokens)
+    given = one.given() | {"optimizer": None}
+    faults = [finding.fault for finding in diagnose(model, **given).findings]
+    assert ("new_tokens_not_trained" in faults) == found
+
+
 def test_every_fault_is_injected_and_all_architectures_and_origins_are_used():
     assert {case.values[0] for case in CASES} == set(FAULTS)
     assert {case.values[2] for case in CASES} >= set(EVERY)

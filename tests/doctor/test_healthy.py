@@ -3,12 +3,13 @@
 import copy
 import warnings
 
-from lora_teach import LoRAModel, train
+from lora_teach import LoRAModel, train, training_steps
 from lora_teach.bases.digit_net import load_digit_net
 from lora_teach.bases.name_gpt import load_name_gpt, name_loss
 from lora_teach.datasets import names
 from lora_teach.datasets.digits import rotated
 from lora_teach.doctor import diagnose
+from lora_teach.layer import VARIANTS
 from tests.doctor.setups import ORIGINS, TARGETS, ByHand, Plain, Setup, adapt, base_of, numbers, setup
 from tests.toy import awake
 
@@ -244,7 +245,11 @@ HEALTHY = {
     **{f"{o} checkpointed": (lambda o=o: checkpointed(o, False)) for o in ORIGINS},
     **{f"{o} checkpointed, reentrant": (lambda o=o: checkpointed(o, True)) for o in ORIGINS},
     **{f"{o} two adapters": (lambda o=o: two_adapters(o)) for o in ("ours", "peft")},
-    **{f"variant {v}": (lambda v=v: setup("plain", "ours", variant=v)) for v in ("dora",)},
+    **{f"variant {v}": (lambda v=v: setup("plain", "ours", variant=v)) for v in VARIANTS},
+    **{f"variant {v} trained": (lambda v=v: trained(setup("plain", "ours", variant=v))) for v in VARIANTS},
+    **{f"variant {v} alone": (lambda v=v: without(setup("plain", "ours", variant=v), "optimizer")) for v in VARIANTS},
+    "B drawn": lambda: setup("plain", "ours", init="uniform_B"),
+    "B drawn, trained": lambda: trained(setup("plain", "ours", init="uniform_B")),
     **{f"scaling {s}": (lambda s=s: setup("names", "ours", scaling=s)) for s in ("alpha/sqrt(r)", "alpha")},
     "learnable scaling": lambda: setup("names", "ours", learnable_scaling=True),
     "rank pattern": lambda: setup("names", "ours", rank_pattern={"q_proj": 8}),
@@ -295,3 +300,20 @@ def test_a_healthy_setup_has_no_finding(name):
 def test_there_are_enough_healthy_setups():
     assert len(HEALTHY) >= 40
     assert ByHand and Plain
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_captured_run_has_no_finding_while_it_runs_and_afterwards():
+    def losses(look):
+        one = setup("llama", "ours")
+        one.model.to("cuda")
+        seen, options = [], {"lr": 1e-3, "steps": 9, "capture": True}
+        for step in training_steps(one.model, [one.batch], one.loss_fn, **options):
+            seen.append(step.loss)
+            if look and step.index in (4, 9):
+                assert diagnose(one.model, batch=one.batch, loss_fn=one.loss_fn).ok
+        return seen
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert losses(look=True) == losses(look=False)

@@ -128,3 +128,26 @@ def test_counting_leaves_the_model_as_it_was():
     assert all("forward" not in vars(module) for module in model.modules())
     with pytest.raises(ValueError, match="no parameter requires a gradient"):
         count_flops(model.remove().requires_grad_(False), batch, loss_fn)
+
+
+class Attention(nn.Module):
+    """Queries in four heads that share one head of keys and values, given to torch as they are, or repeated."""
+
+    def __init__(self, native):
+        super().__init__()
+        self.embedding, self.head, self.native = nn.Embedding(11, 32), nn.Linear(32, 11), native
+        self.q_proj, self.k_proj, self.v_proj = nn.Linear(32, 32), nn.Linear(32, 8), nn.Linear(32, 8)
+
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        q, k, v = (f(x).unflatten(-1, (-1, 8)).transpose(1, 2) for f in (self.q_proj, self.k_proj, self.v_proj))
+        if not self.native:
+            k, v = (side.repeat_interleave(4, 1) for side in (k, v))
+        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.native)
+        return self.head(y.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_keys_and_values_that_queries_share_cost_as_if_repeated(rank):
+    repeated, native = (predict_flops(Attention(native), 2, 16, rank=rank).total for native in (False, True))
+    assert native == repeated > 0

@@ -4,6 +4,7 @@ from dataclasses import astuple
 
 from lora_teach import LoRAModel
 from lora_teach.bases.name_gpt import NameGPT
+from lora_teach.layer import VARIANTS
 from lora_teach.measure.architectures import build
 from lora_teach.measure.costs import QUERY_VALUE, SETTINGS, SIZES, TINY_LLAMA, compare_memory, new_base, random_batch
 from lora_teach.measure.flops import count_flops, predict_flops
@@ -249,6 +250,16 @@ ADAPTED = {"full": {}, "r4": {"rank": 4}, "DoRA r4": {"rank": 4, "variant": "dor
 @pytest.mark.parametrize("options", ADAPTED.values(), ids=list(ADAPTED))
 @pytest.mark.parametrize("name", MODELS)
 def test_any_architecture_holds_and_computes_exactly_what_was_predicted(name, options, checkpointing):
+    holds_what_was_predicted(name, options, checkpointing)
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "OPT with dropout"])
+@pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {"lora", "dora"}))
+def test_what_a_variant_freezes_has_no_gradient_and_is_held(variant, name):
+    holds_what_was_predicted(name, {"rank": 4, "variant": variant}, checkpointing=variant == "pissa")
+
+
+def holds_what_was_predicted(name, options, checkpointing):
     base = MODELS[name]().train()
     batch, _ = random_batch(base, 3, 20)
     predicted = predict_memory(base, 3, 20, checkpointing=checkpointing, **options)

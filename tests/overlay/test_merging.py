@@ -82,12 +82,46 @@ def test_a_mixture_is_summed_wide_and_cast_once(dtype):
 
 
 def test_the_merged_weight_is_in_place_and_the_backup_outside_the_state_dict(model):
-    weight, keys = model.base_model[0].weight, list(model.state_dict())
+    weight, keys = model.base_model[0].weight, list(bits(model))
     address = weight.data_ptr()
     with model.merged():
         assert model.base_model[0].weight is weight
         assert weight.data_ptr() == address
-        assert list(model.state_dict()) == keys
+        assert list(bits(model)) == keys
+
+
+class Holder(nn.Module):
+    """A module of a user's own that holds the LoRAModel."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+
+STATES = {
+    "its own": lambda model, state: model.state_dict(),
+    "of what holds it": lambda model, state: Holder(model).state_dict(),
+    "loading": lambda model, state: model.load_state_dict(state),
+    "loading some": lambda model, state: model.load_state_dict({}, strict=False),
+    "loading into what holds it": lambda model, state: Holder(model).load_state_dict(
+        {f"model.{key}": value for key, value in state.items()}
+    ),
+}
+
+
+@pytest.mark.parametrize("use", STATES.values(), ids=STATES)
+def test_a_state_dict_under_a_merge_would_count_the_update_twice_and_is_refused(model, use):
+    x, state, output = numbers(3, 6), bits(model), model(numbers(3, 6))
+    with model.merged():
+        before = picture(model)
+        with pytest.raises(RuntimeError, match=r"state_dict\(\).*merged.*unmerge\(\) first"):
+            use(model, {key: value + 1 for key, value in state.items()})
+        assert same_picture(before, picture(model))
+        merged = mlp(seed=9)
+        merged.load_state_dict(model.base_model.state_dict())  # as the message says
+        assert torch.allclose(merged(x), output, atol=1e-5)
+    use(model, state)
+    assert same_bits(bits(model), state)
 
 
 def test_requires_grad_and_modes_stay_through_a_merge(model):

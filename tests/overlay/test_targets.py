@@ -138,7 +138,33 @@ def test_a_model_whose_weights_cannot_be_seen_yet_can_be_chosen_from():
     assert len(choose(base, LoRAConfig()).adapted) == 5
 
 
+@pytest.mark.parametrize("option", ["target_modules", "exclude_modules"])
+@pytest.mark.parametrize(
+    "wanted, said",
+    [
+        ("v_proj", r"regular expression for whole names.*Use {}=\['v_proj'\]"),
+        ("1.q_proj", r"regular expression.*Use {}=\['1.q_proj'\]"),
+        (r".*\.(k|o)_proj", r"matches no module.*nearest"),
+        (["v_proj", "vproj"], r"'vproj' matches no module.*'v_proj'"),
+        (["blocks.2.v_proj"], r"'blocks.2.v_proj' matches no module.*'blocks.1.v_proj'"),
+    ],
+    ids=str,
+)
+def test_a_name_that_matches_nothing_is_refused_with_the_nearest(option, wanted, said):
+    base = TinyGPT()
+    with pytest.raises(ValueError, match=said.format(option)):
+        LoRAModel(base, rank=2, **{option: wanted})
+    assert not any(module._forward_hooks for module in base.modules())
+
+
 @pytest.mark.parametrize("option", ["rank_pattern", "alpha_pattern"])
 def test_a_pattern_that_matches_nothing_is_refused(option):
     with pytest.raises(ValueError, match=rf"{option} has 'q_prj', which matches no module.*'q_proj'"):
         LoRAModel(TinyGPT(), rank=2, **{option: {"v_proj": 1, "q_prj": 1}})
+
+
+@pytest.mark.parametrize("option", ["rank_pattern", "alpha_pattern"])
+@pytest.mark.parametrize("key", ["v_proj", r"blocks\.1\.q_proj", "norm", "head"])
+def test_a_pattern_for_modules_that_are_not_adapted_is_refused(option, key):
+    with pytest.raises(ValueError, match=rf"{option} has .*matches only modules that are not adapted.*target_modules"):
+        LoRAModel(TinyGPT(), rank=2, target_modules=["0.q_proj"], **{option: {"0.q_proj": 1, key: 1}})

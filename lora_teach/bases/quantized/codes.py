@@ -137,7 +137,7 @@ def _to_codes(values, codes, block_size, offset=None):
     scales = blocks.abs().amax(dim=1)  # (blocks,)
     shares = blocks * (1 / scales.clamp(min=1e-38))[:, None]  # (blocks, block_size), in [-1, 1]; a block may be zero
     middles = (codes[:-1] + codes[1:]) / 2
-    indices = torch.bucketize(shares, middles).to(torch.uint8).flatten()[: len(flat)]
+    indices = torch.bucketize(shares, middles).flatten()[: len(flat)].to(torch.uint8)
     return Quantized(indices, codes, scales, block_size, values.shape, offset)
 
 

@@ -1,13 +1,8 @@
-"""A linear layer whose weight stays in four bits, and the verbs that make a model's layers so, and plain again."""
+"""A linear layer whose weight stays in four bits and is dequantised on the way."""
 
 from functools import cache
 
 from lora_teach.bases.quantized.codes import SCALES_BLOCK, dynamic_codes, normal_float, quantize, scale_blocks_
-from lora_teach.config import LoRAConfig
-from lora_teach.layers.build import known_forward
-from lora_teach.overlay.base import check_base
-from lora_teach.overlay.names import named_modules
-from lora_teach.overlay.targets import choose
 
 import torch
 import torch.nn.functional as F
@@ -44,14 +39,14 @@ class QuantizedLinear(nn.Linear):
 
     def __init__(self, in_features, out_features, bias=True, device=None, *, block_size=64, double=True):
         super().__init__(in_features, out_features, bias, device)
-        self._keep(_pack(self.weight, block_size, double))
+        self._keep(pack(self.weight, block_size, double))
 
     @classmethod
     def from_linear(cls, linear, *, block_size=64, double=True):
         """Return a quantised layer with the weight of an ``nn.Linear``, which stays as it is, and its bias, shared."""
         made = nn.Linear(linear.in_features, linear.out_features, bias=False, device="meta").train(linear.training)
         made.bias = linear.bias
-        return _become_quantized(made, _pack(linear.weight, block_size, double))
+        return become_quantized(made, pack(linear.weight, block_size, double))
 
     def forward(self, x):
         """Return ``x Wᵀ + bias``, with W dequantised for this moment."""
@@ -60,18 +55,19 @@ class QuantizedLinear(nn.Linear):
                 f"the input of a QuantizedLinear is {x.dtype}. If the model casts it to its weight's dtype, as T5's wo "
                 "does, leave that layer out: quantize_(model, exclude_modules=[…])."
             )
-        return _Product.apply(x, self.bias, *self._packed(), self.block_size, (self.out_features, self.in_features))
+        return _Product.apply(x, self.bias, *self.packed(), self.block_size, (self.out_features, self.in_features))
 
     def dequantize(self):
         """Return the weight that it computes with, ``(out_features, in_features)``, in the dtype it had."""
-        return _weight(*self._packed(), self.block_size, (self.out_features, self.in_features)).to(self.dtype)
+        return _weight(*self.packed(), self.block_size, (self.out_features, self.in_features)).to(self.dtype)
 
     def extra_repr(self):
         """Tell sizes, blocks and whether the scales are quantised where the layer is printed."""
         double = self.nested_absmax is not None
         return f"{super().extra_repr()}, nf4, block_size={self.block_size}, double={double}"
 
-    def _packed(self):
+    def packed(self):
+        """Return ``(weight, absmax, nested_absmax, nested_offset)`` as they are stored."""
         return self.weight, self.absmax, self.nested_absmax, self.nested_offset
 
     def _keep(self, packed):
@@ -114,93 +110,7 @@ class _Product(torch.autograd.Function):
         return to_x, to_bias, None, None, None, None, None, None
 
 
-def quantize_(model, target_modules=None, *, exclude_modules=(), block_size=64, double=True):
-    """Turn linear layers of ``model`` into `QuantizedLinear`, in place, and return it. Then lay a LoRAModel over it.
-
-    Each layer stays the module that it is, with its names, hooks and bias; its weight is packed and its class changes.
-
-    Args:
-        model: A base without an overlay.
-        target_modules: Names or a regular expression, as LoRAConfig takes them. None means every ``nn.Linear`` except a
-            head that is tied to an embedding, and layers whose weight other modules read.
-        exclude_modules: Names to leave as they are.
-        block_size: Neighbouring weights that share a scale.
-        double: Whether the scales are quantised too.
-
-    Raises:
-        TypeError, ValueError: A layer that is named and can't be quantised, no layer that can, a model that carries an
-            overlay, or what `lora_teach.bases.quantized.quantize` refuses. Nothing has changed then.
-    """
-    check_base(model)
-    config = LoRAConfig(rank=1, target_modules=target_modules, exclude_modules=exclude_modules)
-    named = dict(named_modules(model))
-    packed, left_out = {}, {}
-    for name, module in choose(model, config).adapted.items():
-        problem = _why_not(module, named.get(name.rpartition(".")[0] if name else None))
-        if problem is not None:
-            left_out[name] = problem
-            continue
-        try:
-            packed[module] = _pack(module.weight, block_size, double)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    if left_out and (target_modules is not None or not packed):
-        reasons = "".join(f"\n  {name}: {reason}" for name, reason in left_out.items())
-        raise ValueError(f"{type(model).__name__} has layers that can't be quantised:{reasons}")
-    for module, found in packed.items():
-        _become_quantized(module, found)
-    return model
-
-
-def dequantize_(model):
-    """Turn every `QuantizedLinear` of ``model`` into ``nn.Linear`` with the weight it computes with, and return it.
-
-    The model may be a LoRAModel: the overlay stays, and then ``merge()`` works. What a merge then loses is the small
-    size; the update fits these weights, to which it was trained, and not those from before quantising. The weights
-    stay frozen, in the dtype they had.
-
-    Raises:
-        ValueError: No QuantizedLinear in it.
-    """
-    for module in quantized_layers(model).values():
-        weight = nn.Parameter(module.dequantize(), requires_grad=False)
-        for name in ("absmax", "nested_absmax", "nested_offset", "block_size", "dtype"):
-            delattr(module, name)
-        module.__class__, module.weight = nn.Linear, weight
-    return model
-
-
-def bits_per_parameter(model):
-    """Return how many bits each weight of the model's `QuantizedLinear` layers takes, scales included.
-
-    Raises:
-        ValueError: No QuantizedLinear in it.
-    """
-    layers = quantized_layers(model).values()
-    bits = sum(8 * t.numel() * t.itemsize for layer in layers for t in layer._packed() if t is not None)
-    return bits / sum(layer.in_features * layer.out_features for layer in layers)
-
-
-def quantized_layers(model):
-    """Return ``{name: QuantizedLinear}`` of a model, or raise ValueError if there is none."""
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, QuantizedLinear)}
-    if not layers:
-        raise ValueError(f"{type(model).__name__} has no QuantizedLinear. quantize_(model) makes them.")
-    return layers
-
-
-def _why_not(module, parent):
-    """Return why a layer that can be adapted can't be quantised, with the cure, or None."""
-    if isinstance(module, QuantizedLinear):
-        return "it is quantised already. Leave it out."
-    if type(module) is not nn.Linear or not known_forward(module):
-        return f"{type(module).__name__} is more than an nn.Linear, which alone is quantised here. Leave it out."
-    if isinstance(parent, nn.TransformerEncoderLayer):
-        return "nn.TransformerEncoderLayer reads this layer's weight in evaluation, past its forward. Leave it out."
-    return None
-
-
-def _pack(weight, block_size, double):
+def pack(weight, block_size, double):
     """Return ``((packed, absmax, nested_absmax, nested_offset), dtype, block_size)`` of a weight."""
     kept = quantize(weight, 4, block_size, double)
     indices = F.pad(kept.indices, (0, len(kept.indices) % 2))
@@ -209,7 +119,8 @@ def _pack(weight, block_size, double):
     return (indices[::2] << 4 | indices[1::2], *scales), weight.dtype, kept.block_size
 
 
-def _become_quantized(linear, packed):
+def become_quantized(linear, packed):
+    """Turn an ``nn.Linear`` into a QuantizedLinear of what `pack` has returned, and return it."""
     linear.__class__ = QuantizedLinear  # in place: whoever holds the module, and its hooks, go on as before
     linear._keep(packed)
     return linear
