@@ -58,9 +58,8 @@ def searched(run, rates, seeds, start=None, shared=None):
         run: ``run(lr, seed)`` trains once and returns ``(loss on validation data, result on test data, control)``:
             the control is the result of a random update of the same size, or None.
         rates: The grid.
-        seeds: All run at the chosen rate and at the shared one.
-        start: Where the search begins, as `best_learning_rate` takes it, and then the first seed alone searches; None
-            tries the whole grid with all seeds.
+        seeds: All run at every rate that is tried.
+        start: Where the search begins, as `best_learning_rate` takes it; None tries the whole grid.
         shared: The rate at which all run in any case.
 
     Returns:
@@ -69,18 +68,17 @@ def searched(run, rates, seeds, start=None, shared=None):
     """
     runs = {}
 
-    def losses(lr, seeds):
-        kept = runs.setdefault(lr, {})
-        kept.update((seed, run(lr, seed)) for seed in seeds if seed not in kept)
-        return [kept[seed][0] for seed in seeds]
+    def loss(lr):
+        if lr not in runs:
+            runs[lr] = {seed: run(lr, seed) for seed in seeds}
+        return sum(runs[lr][seed][0] for seed in seeds)
 
-    trying = seeds if start is None else seeds[:1]
-    best, _ = best_learning_rate(lambda lr: sum(losses(lr, trying)), rates, start)
-    for lr in {best, shared or best}:
-        losses(lr, seeds)
+    best, _ = best_learning_rate(loss, rates, start)
+    if shared is not None:
+        loss(shared)
     controls = [runs[best][seed][2] for seed in seeds]
     validation, test = (
-        {str(lr): [each[s][k] for s in seeds if s in each] for lr, each in sorted(runs.items())} for k in (0, 1)
+        {str(lr): [each[seed][k] for seed in seeds] for lr, each in sorted(runs.items())} for k in (0, 1)
     )
     return {"lr": best, "validation": validation, "test": test} | ({} if None in controls else {"random": controls})
 

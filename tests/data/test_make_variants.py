@@ -22,11 +22,14 @@ def test_a_whole_grid_is_tried_with_every_seed_and_the_lowest_loss_taken():
     assert entry["validation"]["1.0"] == [2.0, 2.01] and entry["random"] == [7, 7]
 
 
-def test_a_search_from_a_start_goes_outwards_with_one_seed_and_ends_with_all():
+def test_a_search_from_a_start_goes_outwards_and_the_shared_rate_is_always_run():
     done = []
     entry = searched(run(done), list(LOSSES), [0, 1], start=1.0, shared=3.0)
-    assert set(done) == {(lr, seed) for lr in (0.3, 3.0) for seed in (0, 1)} | {(1.0, 0), (0.1, 0)}
-    assert entry["lr"] == 0.3 and len(entry["test"]["3.0"]) == 2 and len(entry["test"]["1.0"]) == 1
+    assert done == [(lr, seed) for lr in (1.0, 3.0, 0.3, 0.1) for seed in (0, 1)]
+    assert entry["lr"] == 0.3 and entry["test"]["3.0"] == [40.0, 40.0]
+    done.clear()
+    searched(run(done), [0.3, 1.0], [0], start=0.3, shared=3.0)
+    assert (3.0, 0) in done
 
 
 def test_the_file_is_what_the_command_makes():
