@@ -115,7 +115,7 @@ def training_steps(
         checkpoint, checkpoint_every, settings, model, named, buffers, optimizer, given, batches, of_model, looks
     )
     done = run.read()
-    with left_as_found(model, optimizer, lrs if schedule else None), looks:
+    with team, left_as_found(model, optimizer, lrs if schedule else None), looks:
         with of_batches:
             for _ in range(len(done) * accumulate):
                 run.saw(next(stream))  # the batches that the resumed run has seen
@@ -157,7 +157,8 @@ def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, ind
             loss = loss_of(team.learner(model), batch, loss_fn)  # the forward pass
             value += team.total(loss.item() * weight if weight else 0.0)  # a mean over no target is nan, and no part
             rollback.check_loss(value, index, parts[number], loss_fn)
-            (loss * (weight * team.size)).backward()  # of what the processes' gradients are the mean
+            factor = weight * team.size  # the gradients of several processes are averaged
+            (loss if factor == 1 else loss * factor).backward()
     with rollback:
         rollback.check_gradients(value, index)
         if max_grad_norm is not None:

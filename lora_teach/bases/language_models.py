@@ -51,6 +51,8 @@ def load_language_model(source, gguf_file=None):
         model.hf_quantizer = None
         model.is_quantized = False
         del model.config.quantization_config
+        # Some releases of transformers, 5.17 for one, take the start mark for it: answers would learn the wrong end.
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(model.config.eos_token_id)
     return model.eval(), tokenizer
 
 

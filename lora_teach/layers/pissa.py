@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from lora_teach.layer import SCALINGS, LoRALayer, register_variant
 from lora_teach.layers.attached import Attached
+from lora_teach.utils.processes import whole
 
 import torch
 
@@ -81,9 +82,15 @@ class PiSSALayer(Attached, LoRALayer):
 
     forward.takes_base_output = True
 
+    def file_parts(self):
+        """Return A' ``(2 · rank, in_features)`` and B' ``(out_features, 2 · rank)``."""
+        A, A0, B, B0 = (whole(one) for one in self._all())  # of parameters in shards all of it
+        return {"A": torch.cat([A, A0], 1).T, "B": torch.cat([B, -B0]).T}
+
     def is_zero(self):
         """Tell whether A and B are what they started as."""
-        return torch.equal(self.lora_A, self.start_A) and torch.equal(self.lora_B, self.start_B)
+        A, A0, B, B0 = (whole(one) for one in self._all())
+        return torch.equal(A, A0) and torch.equal(B, B0)
 
     def read_parts(self, parts):
         """Split A' ``(2 · rank, in_features)`` and B' ``(out_features, 2 · rank)`` of a file."""

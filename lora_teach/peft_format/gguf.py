@@ -7,10 +7,10 @@ It knows layers by names of its own, and one alpha for all of them: a layer's up
 from collections import Counter
 from pathlib import Path
 
-from lora_teach.layer import LoRALayer
 from lora_teach.overlay.adapter import check_known
 from lora_teach.overlay.names import unwrapped
 from lora_teach.overlay.nested_modules import walk
+from lora_teach.peft_format.folder import layer_classes
 from lora_teach.utils.atomic_write import replace_file
 
 import torch
@@ -56,7 +56,8 @@ def save_gguf(model, file, adapter_name="default"):
     layers = dict(walk(model.adapters[adapter_name]))
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[name.upper()], base.config.num_hidden_layers)
     places = {path: _place(path, layer, names, base) for path, layer in layers.items()}
-    alphas = {path: _scale(layer) * layer.rank for path, layer in layers.items()}
+    parts = {path: layer.file_parts() for path, layer in layers.items()}
+    alphas = {path: _scale(layer) * len(parts[path]["A"]) for path, layer in layers.items()}
     alpha = Counter(alphas.values()).most_common(1)[0][0] or 1.0  # 0 means 1 to llama.cpp
 
     def write(temporary):
@@ -65,8 +66,8 @@ def save_gguf(model, file, adapter_name="default"):
             writer.add_type(gguf.GGUFType.ADAPTER)
             writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
             writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
-            for path, layer in layers.items():
-                A, B = layer.lora_A.detach().T, layer.lora_B.detach().T  # (rank, in_features), (out_features, rank)
+            for path in layers:
+                A, B = (parts[path][one].detach() for one in "AB")  # (rank, in_features), (out_features, rank)
                 B = B.double() * (alphas[path] / alpha)
                 if reordered and path.endswith(("q_proj", "k_proj")):
                     B = _in_pairs(B, _heads(base.config, path))
@@ -99,11 +100,10 @@ def _in_pairs(B, heads):
 
 def _place(path, layer, names, base):
     """Return the name under which llama.cpp keeps the weight at ``path``; ValueError if it can't be adapted there."""
-    if hasattr(layer, "magnitude"):
-        raise ValueError(f"{path} is DoRA, whose magnitudes a GGUF adapter has no place for. {MERGE}")
     if hasattr(layer, "trained_bias"):
         raise ValueError(f"{path} has a trained bias, which a GGUF adapter has no place for. {MERGE}")
-    if type(layer) is not LoRALayer:
+    known = type(layer) in layer_classes() and layer.in_peft and layer.kind == "Linear"
+    if not known or layer.file_parts().keys() != {"A", "B"}:
         raise ValueError(f"{path}: a {type(layer).__name__} has no place in a GGUF adapter. {MERGE}")
     if not (torch.isfinite(layer.lora_A).all() and torch.isfinite(layer.lora_B).all()):
         raise ValueError(f"{path} holds nan or inf. Load an earlier checkpoint; the training blew up.")

@@ -4,7 +4,7 @@ import json
 
 from lora_teach.bases import smollm2
 from lora_teach.bases.language_models import load_language_model
-from tests.tiny_language_model import save_base
+from tests.tiny_language_model import save_base, tiny_model, word_tokenizer
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -91,3 +91,14 @@ def test_a_spoilt_copy_of_smollm2_says_how_to_fetch_it_anew(folder, tmp_path, mo
     cut_off(tmp_path / smollm2.FOLDER)
     with pytest.raises(ValueError, match="Delete .*, and it is fetched anew"):
         smollm2.load_smollm2(say=str)
+
+
+def test_the_end_mark_of_a_gguf_file_is_the_models(monkeypatch):
+    import transformers
+
+    model, tokenizer = tiny_model(), word_tokenizer(eos_token="<user>")  # as transformers 5.17 reads SmolLM2's
+    model.config.quantization_config = {}
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: tokenizer)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: model)
+    read, its_tokenizer = load_language_model("some/model", gguf_file="weights.gguf")
+    assert its_tokenizer.eos_token == "<end>" and its_tokenizer.eos_token_id == read.config.eos_token_id

@@ -25,9 +25,9 @@ def letters(logits, targets):
     return nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
 
 
-def still(**options):
+def still(tied=True, **options):
     """A TinyGPT under an adapter, without the base's dropout."""
-    model = TinyGPT()
+    model = TinyGPT(tied=tied)
     for block in model.blocks:
         block.dropout.p = 0.0
     return awake(LoRAModel(model, **options))
@@ -66,6 +66,8 @@ CASES = {  # what is trained, its batches, its loss, the options
         {},
     ),
     "dora": (partial(still, variant="dora"), LETTERS, letters, {}),
+    "pissa": (partial(still, variant="pissa"), LETTERS, letters, {}),
+    "new tokens": (partial(still, tied=False, trainable_token_indices={"embedding": [3, 7]}), LETTERS, letters, {}),
     "whole": (mlp, pairs(), mse, {}),
 }
 
@@ -110,18 +112,30 @@ def sometimes_unused(**more):
 
 
 def kept(folder, seen=None, **more):
-    """A run with dropout that is kept in ``folder``, and left after ``seen`` steps."""
+    """A run with dropout and a look at held-out batches that is kept in ``folder``, and left after ``seen`` steps."""
     model = awake(LoRAModel(TinyGPT(), dropout=0.2))
     loader = torch.utils.data.DataLoader(
         [tuple(pair) for pair in zip(*ragged(0, rows=9), strict=True)], 4, shuffle=True
     )
-    options = {"lr": 1e-2, "steps": 14, "checkpoint": folder, "checkpoint_every": 5} | more
+    options = {"lr": 1e-2, "steps": 14, "checkpoint": folder, "checkpoint_every": 5, "validation": LETTERS[:1]} | more
     losses = []
     for step in training_steps(model, loader, letters, **options):
         losses.append(step.loss)
         if step.index == seen:
             break
     return {"loss": losses, "trained": trained(model)}
+
+
+def looked_at(**more):
+    """A run that looks at held-out batches, and at the model itself, before, between and after the steps."""
+    model, seen = still(), []
+    with torch.no_grad():
+        model(LETTERS[0][0])
+    options = {"lr": 0.1, "steps": 12, "validation": LETTERS[2:], "validate_every": 3}
+    for _ in training_steps(model, LETTERS[:2], letters, **options, **more):
+        with torch.no_grad():
+            seen.append(letters(model(LETTERS[0][0]), LETTERS[0][1]).item())
+    return {"loss": seen, "trained": trained(model)}
 
 
 def error_of(function, *arguments, **options):
@@ -169,6 +183,7 @@ def work(folder):
             os.replace = replace
         done["kept", shard] = whole_run, kept(folder / f"broken-{shard}", shard=shard)
         done["adapter", shard] = trained(model)
+        done["looked at", shard] = looked_at(shard=shard)
     done["own optimizer"] = own_optimizer()
     done["own optimizer in shards"] = error_of(own_optimizer, shard=True)
     done["other data"], done["other base"] = error_of(other_data), error_of(other_base)

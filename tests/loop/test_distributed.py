@@ -62,6 +62,13 @@ def test_so_they_do_with_an_optimiser_of_ones_own_and_parameters_that_some_batch
 
 
 @pytest.mark.parametrize("shard", [False, True], ids=["DDP", "FSDP2"])
+def test_a_run_may_be_looked_at_and_ends_with_its_best_numbers(done, shard):
+    (first, second), _ = done
+    assert close(first["looked at", shard], at_work.looked_at())
+    assert close(second["looked at", shard], first["looked at", shard], limit=1e-12)
+
+
+@pytest.mark.parametrize("shard", [False, True], ids=["DDP", "FSDP2"])
 def test_a_kept_run_goes_on_to_the_same_bits_and_by_as_many_processes_only(done, shard):
     for one in done[0]:
         whole, resumed = one["kept", shard]

@@ -105,10 +105,19 @@ def test_any_scale_is_kept(options, tmp_path):
                 assert equals(found, layer), path
 
 
+@pytest.mark.parametrize("variant", ["pissa", "lora_fa"])
+def test_a_variant_whose_file_is_plain_lora_is_written_as_that(variant, tmp_path):
+    model = adapted(tiny("qwen2"), variant=variant, target_modules=["v_proj"])
+    save_gguf(model, tmp_path / "a.gguf")
+    fields, factors = read(tmp_path / "a.gguf")
+    for path, layer in walk(model.lora_layers):
+        assert equals(update(fields, factors, f"blk.{path.split('.')[2]}.attn_v.weight"), layer)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"variant": "dora"}, "is DoRA"),
+        ({"variant": "dora"}, "a DoRALayer has no place"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"target_modules": ["embed_tokens"]}, "a LoRAEmbedding has no place"),
     ],
