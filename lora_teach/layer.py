@@ -3,6 +3,7 @@
 import math
 
 from lora_teach.utils.validation import check_alpha, check_choice, check_count, check_dropout, check_rank
+from lora_teach.utils.variants import VARIANTS, Asked, register_variant  # noqa: F401  VARIANTS is for others
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,8 @@ SCALINGS = {
 INITS = ("uniform", "randn", "uniform_B")
 
 
-class LoRALayer(nn.Module):
+@register_variant("lora")
+class LoRALayer(Asked, nn.Module):
     """The trainable low-rank update that is added to a frozen layer's output.
 
     Computes ``scaling * (x A B)``, which is ``(alpha / r) B A x`` of Hu et al. 2021, section 4.1, in row vectors.
@@ -134,40 +136,6 @@ class LoRALayer(nn.Module):
         text = f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}, scaling={scale}"
         return text + (f", dropout={self.dropout}" if self.dropout else "")
 
-    # What the rest of the library asks of a layer. A variant overrides what differs; layers/dora.py is one.
-
-    kind = "Linear"  # of module that it stands beside
-    variant, label = "lora", "LoRA"  # its name for LoRAConfig, given by register_variant, and in a report
-    mixes = True  # whether it may be active beside others, or with a weight
-    by_init = False  # whether it differs by its start, so that LoRAConfig(init=…) may name it too
-    file_keys = {".lora_A.weight": "A", ".lora_B.weight": "B"}  # end of a key in PEFT's files -> the part it holds
-    file_fields = {}  # what adapter_config.json says of it, beyond plain LoRA
-    filed = ("lora_A", "lora_B")  # its own tensors that a file holds
-    in_peft = True  # whether PEFT reads such a file rightly
-    note = ""  # what an X-ray says below its table
-
-    def attach(self, module):
-        """Get to know the module that this layer stands beside; ValueError if it can't be that one."""
-
-    def is_zero(self):
-        """Tell whether the update is zero, as it is at the start."""
-        return not (self.lora_A.any() and self.lora_B.any())
-
-    def file_parts(self):
-        """Return ``{part: tensor}`` in the file's orientation: A (rank, in_features), B (out_features, rank)."""
-        A, B = self.factors()
-        return {"A": A.T, "B": B.T}
-
-    def read_parts(self, parts):
-        """Take on what a file holds; ``parts`` are of the shapes of `file_parts`."""
-        for name, place in self.file_parts().items():
-            place.copy_(parts[name])
-
-    @staticmethod
-    def config_of_file(config):
-        """Return the LoRAConfig of layers whose file says ``config``."""
-        return config
-
 
 def _add_product(base_output, hidden, B):
     """Return ``base_output + hidden B``, in one pass over the output where the dtypes allow it."""
@@ -180,25 +148,3 @@ def _forward_unusual(x, A, B, base_output):
     """Return the update of one row, ``x (in_features,)``, or of a nested tensor."""
     update = F.linear(F.linear(x, A.T), B.T)  # (..., out_features)
     return update if base_output is None else base_output + update
-
-
-VARIANTS = {}  # name -> {kind of module: class of layer}
-
-
-def register_variant(name):
-    """Class decorator: make a LoRALayer subclass available as ``LoRAConfig(variant=name)``.
-
-    It stands beside modules of its ``kind``; one class for each kind may have the same name. What it trains, merges,
-    saves and reads is asked of it: see the end of `LoRALayer`. Its ``forward(x)`` returns the update; one that also
-    takes ``base_output`` says so by ``forward.takes_base_output = True``.
-    """
-
-    def register(layer_class):
-        VARIANTS.setdefault(name, {})[layer_class.kind] = layer_class
-        layer_class.variant = name
-        return layer_class
-
-    return register
-
-
-register_variant("lora")(LoRALayer)

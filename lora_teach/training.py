@@ -157,7 +157,8 @@ def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, ind
             loss = loss_of(team.learner(model), batch, loss_fn)  # the forward pass
             value += team.total(loss.item() * weight if weight else 0.0)  # a mean over no target is nan, and no part
             rollback.check_loss(value, index, parts[number], loss_fn)
-            (loss * (weight * team.size)).backward()  # of what the processes' gradients are the mean
+            factor = weight * team.size  # the gradients of several processes are averaged
+            (loss if factor == 1 else loss * factor).backward()
     with rollback:
         rollback.check_gradients(value, index)
         if max_grad_norm is not None:

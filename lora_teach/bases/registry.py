@@ -73,7 +73,7 @@ class TextBase:
         """Return what the assistant should say last."""
         return example[-1]["content"]
 
-    def batches(self, examples, batch_size, seed, longest=None, cut=False):
+    def batches(self, examples, batch_size, seed, longest=None, cut=False, multiple=1):
         """Return batches whose labels count the completions alone.
 
         Raises:
@@ -82,7 +82,7 @@ class TextBase:
         """
         self._check_embedded([chats.padding(self.tokenizer)])
         longest = min(chats.LONGEST if longest is None else longest, self._positions())
-        batches = chats.ChatBatches(examples, self.tokenizer, batch_size, seed, longest, cut)
+        batches = chats.ChatBatches(examples, self.tokenizer, batch_size, seed, longest, cut, multiple)
         for batch in batches:
             self._check_embedded(batch["input_ids"].flatten().tolist())
         return batches
@@ -192,7 +192,7 @@ class NamesBase:
         """Return the rest of the name."""
         return example[1]
 
-    def batches(self, examples, batch_size, seed, longest=None, cut=False):
+    def batches(self, examples, batch_size, seed, longest=None, cut=False, multiple=1):
         """Return batches ``(inputs, targets)`` in a shuffled order; the beginnings don't count."""
         if longest is not None:
             raise ValueError(f"longest={longest} (--max-length) is for texts; a name has {names.MAX_LETTERS} letters.")

@@ -120,6 +120,7 @@ def _add_training(training):
     training.add_argument("--seed", type=_seed, default=0)
     training.add_argument("--checkpoint", type=Path, help="folder for the run's state; a killed run resumes from it")
     training.add_argument("--overwrite", action="store_true", help="replace the adapter in --out")
+    training.add_argument("--capture", action="store_true", help="on a GPU: record each step as one CUDA graph")
     training.add_argument("--shard", action="store_true", help="under torchrun: each process holds a part of the base")
 
 

@@ -15,6 +15,8 @@ from lora_teach.utils import processes
 from lora_teach.utils.atomic_write import replace_file
 from lora_teach.utils.outputs import check_new_folder
 
+FEW_LENGTHS = 64  # with --capture, batches are filled up to a multiple of so many tokens
+
 
 def train(options):
     """Train an adapter on a JSONL file and save it in PEFT's format, with a summary of the run beside it."""
@@ -39,8 +41,8 @@ def run(options):
     examples, held_out = _examples(base, options)
 
     def batches_of(chosen, what):
-        longest = options.max_length
-        made = base.batches(chosen, options.batch_size, options.seed, longest, cut=longest is not None)
+        longest, multiple = options.max_length, FEW_LENGTHS if options.capture else 1
+        made = base.batches(chosen, options.batch_size, options.seed, longest, longest is not None, multiple)
         _say_what_was_cut(made, chosen, what, longest)
         return made
 
@@ -64,7 +66,7 @@ def run(options):
     history = train_loop(
         model, batches, base.loss_fn, lr=options.lr, steps=options.steps, checkpoint=options.checkpoint,
         seed=options.seed, schedule=schedule, accumulate=options.accumulate, validation=validation,
-        shard=shard,
+        shard=shard, capture=options.capture,
     )  # fmt: skip
     if not len(history):
         raise KeyboardInterrupt

@@ -8,6 +8,7 @@ an answer with ``"weight": 0`` is read and not learnt.
 import re
 
 from lora_teach.datasets.jsonl import counts, located, place_of, read_jsonl
+from lora_teach.utils.validation import check_count
 
 import torch
 
@@ -124,15 +125,16 @@ def _check_no_marks(messages, tokenizer, marks):
             )
 
 
-def pad(encoded, pad_id, side="right"):
+def pad(encoded, pad_id, side="right", length=0):
     """Return a batch as a model takes it: ``{"input_ids", "attention_mask", "labels"}``, int64 ``(batch, seq)`` each.
 
     Args:
         encoded: Pairs from `encode`.
         pad_id: The token that fills up; its label is -100 and its attention 0, also where it is the end mark.
         side: "right" to train, "left" to generate.
+        length: Tokens to fill every row up to, if the longest has fewer.
     """
-    longest = max(len(ids) for ids, _ in encoded)
+    longest = max(length, *(len(ids) for ids, _ in encoded))
     rows = {"input_ids": [], "attention_mask": [], "labels": []}
     for ids, labels in encoded:
         fill = longest - len(ids)
@@ -162,6 +164,8 @@ class ChatBatches:
         longest: Most tokens of an example.
         cut: Whether a longer example loses its end, instead of being refused. Without its end mark it does not teach
             to stop; if nothing of its answers is left, it is left out.
+        multiple: Each batch is filled up to a multiple of so many tokens, ``longest`` at most, so that there are few
+            lengths: for ``train(…, capture=True)``.
 
     Attributes:
         shortened: ``[(where, tokens), …]``: the examples that were longer, with all that they had.
@@ -171,9 +175,10 @@ class ChatBatches:
         ValueError: An example that `encode` refuses or that is longer than ``longest``; the message says where it is.
     """
 
-    def __init__(self, examples, tokenizer, batch_size=6, seed=0, longest=LONGEST, cut=False):
+    def __init__(self, examples, tokenizer, batch_size=6, seed=0, longest=LONGEST, cut=False, multiple=1):
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} leaves a batch empty. Use 1 or more.")
+        check_count("multiple", multiple)
         self.shortened, self.left_out = [], []
         encoded, marks = [], marks_of(tokenizer)
         for number, messages in enumerate(examples, start=1):
@@ -199,10 +204,12 @@ class ChatBatches:
             )
         order = torch.randperm(len(encoded), generator=torch.Generator().manual_seed(seed)).tolist()
         shuffled = [encoded[index] for index in order]
-        self._batches = [
-            pad(shuffled[start : start + batch_size], padding(tokenizer))
-            for start in range(0, len(shuffled), batch_size)
-        ]
+        self._batches = []
+        for start in range(0, len(shuffled), batch_size):
+            chosen = shuffled[start : start + batch_size]
+            most = max(len(ids) for ids, _ in chosen)
+            length = min(longest, -(-most // multiple) * multiple)  # rounded up
+            self._batches.append(pad(chosen, padding(tokenizer), length=length))
 
     def __iter__(self):
         return iter(self._batches)

@@ -1,1 +1,1 @@
-"""What the training loop leans on: batches, random numbers, rollback, checkpoints."""
+"""What the training loop leans on: batches, random numbers, rollback, checkpoints, several processes, CUDA graphs."""

@@ -5,6 +5,7 @@ on, with the copy that a rollback needs before them and the check for what is no
 notes on CUDA semantics, "CUDA Graphs".
 """
 
+import functools
 import math
 import warnings
 
@@ -60,8 +61,7 @@ class Captured:
         self.eager, self.model, self.loss_fn, self.optimizer = eager, model, loss_fn, optimizer
         self.max_grad_norm, self.rollback = max_grad_norm, rollback
         self.device = rollback.parameters[0].device
-        # On one stream throughout: what the first step leaves behind, such as workspaces, belongs to a stream.
-        self.stream, self.pool = torch.cuda.Stream(self.device), torch.cuda.graph_pool_handle()
+        self.stream, self.pool = _stream(self.device), torch.cuda.graph_pool_handle()
         self.graphs, self.state, self.stopped = {}, None, False
         self.older = [before.clone() for before in rollback.before]  # the values before the update before
         self.modules = list(model.modules())
@@ -135,7 +135,7 @@ class Captured:
     def _forget_what_is_out_of_date(self):
         """Drop the graphs if what they have recorded as constants has been changed between two steps."""
         state = (
-            [(overlay.active_adapters, overlay.is_merged, overlay.is_disabled) for overlay in self.overlays],
+            [(one.active_adapters, one.open_rows, one.is_merged, one.is_disabled) for one in self.overlays],
             [(None if isinstance(one.scaling, torch.Tensor) else one.scaling, one.dropout) for one in self.layers],
             [module.training for module in self.modules],
         )
@@ -147,10 +147,13 @@ class Captured:
         """Go on without graphs after a capture that failed."""
         self.optimizer.zero_grad(set_to_none=True)
         with torch.cuda.device(self.device):
-            try:
-                torch._C._cuda_endAllocateToPool(self.device.index, self.pool)  # a failed capture leaves that out
-            except (AttributeError, RuntimeError):
+            try:  # a failed capture leaves both out
+                torch._C._cuda_endAllocateToPool(self.device.index, self.pool)
+            except (AttributeError, RuntimeError, TypeError):
                 pass
+            if torch.cuda.is_initialized():
+                generator = torch.cuda.default_generators[torch.cuda.current_device()]
+                generator.graphsafe_set_state(generator.clone_state())  # a clone is not being captured
             torch.cuda.synchronize()
         words = " ".join(str(error).split())[:160]
         self._stop(f"CUDA could not record it ({type(error).__name__}: {words})")
@@ -159,6 +162,12 @@ class Captured:
         self.stopped = True
         self.graphs.clear()
         _warn(why)
+
+
+@functools.cache
+def _stream(device):
+    """Return the stream of all captured runs on a device: workspaces of 64 MiB belong to a stream and stay with it."""
+    return torch.cuda.Stream(device)
 
 
 def _step(run, batch):

@@ -11,13 +11,14 @@ from contextlib import contextmanager, nullcontext
 
 from lora_teach.loop.batches import PLAIN, leaves, map_tensors
 from lora_teach.loop.fingerprints import Digest, of_tensors
+from lora_teach.loop.shards import put_in_shards
 from lora_teach.loop.weights import weights_of
 from lora_teach.overlay.inspection import overlays
 from lora_teach.overlay.names import REPLICATED
 from lora_teach.utils import processes
 
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -71,7 +72,7 @@ class Team(Alone):
         _check_device(model, shard)
         _check_same_start(model)
         if shard:
-            _shard(model, shard, optimizer)
+            put_in_shards(model, shard, optimizer)
             model.reshard()
         self._sharded = model if shard else None
 
@@ -182,39 +183,6 @@ def divided(batch, count):
         return map_tensors(batch, lambda tensor: tensor[start:end] if tensor.dim() else tensor) if start < end else None
 
     return [cut(start, end) for start, end in zip(ends, ends[1:], strict=False)]
-
-
-def _shard(model, shard, optimizer):
-    """Divide the base's blocks among the processes, and the rest with the adapters, in the root's group."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard
-
-    if isinstance(model, FSDPModule):
-        return
-    if optimizer is not None:
-        raise ValueError(
-            "shard=True puts shards in the parameters' place, which your optimiser does not hold. Leave optimizer out."
-        )
-    _check_shardable(model)
-    device = next(model.parameters()).device if shard is True else torch.device(shard)
-    mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
-    inside = [overlay.base_model for overlay in overlays(model)] or [model]
-    lists = [module for base in inside for module in base.modules() if isinstance(module, nn.ModuleList)]
-    for block in max(lists, key=len, default=()):
-        fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-
-
-def _check_shardable(model):
-    for name, parameter in model.named_parameters():
-        if not parameter.is_floating_point() or parameter.dtype.itemsize == 1:
-            raise ValueError(
-                f"{name} is quantised ({parameter.dtype}), and fully_shard divides plain weights. Use shard=False: a "
-                "quantised base is small, and each process can hold it."
-            )
-    dtypes = {parameter.dtype for parameter in model.parameters() if parameter.requires_grad}
-    if len(dtypes) > 1:
-        raise ValueError(f"what trains is in {', '.join(map(str, dtypes))}, and fully_shard needs one dtype. Use one.")
 
 
 def _check_divisible(model):

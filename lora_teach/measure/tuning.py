@@ -60,7 +60,19 @@ def trainable_copy(base, rank=None, seed=0, **options):
         return LoRAModel(model, rank=rank, **options)
 
 
-def tune(model, language, *, lr, steps=400, check_every=20, patience=None, batch_size=32, seed=0, watch=None):
+def tune(
+    model,
+    language,
+    *,
+    lr,
+    steps=400,
+    check_every=20,
+    patience=None,
+    batch_size=32,
+    seed=0,
+    watch=None,
+    optimizer=None,
+):
     """Train ``model`` in place on a language's training names and leave it at its best checkpoint.
 
     Args:
@@ -72,6 +84,7 @@ def tune(model, language, *, lr, steps=400, check_every=20, patience=None, batch
         batch_size: Names in a batch.
         seed: Decides the batches.
         watch: Called as ``watch(step, model)`` at each look, the start included.
+        optimizer: Your own in place of AdamW; ``lr`` is then only noted.
 
     Returns:
         A Tuned. The checkpoint is the one with the lowest loss on the validation names, the start included.
@@ -93,7 +106,8 @@ def tune(model, language, *, lr, steps=400, check_every=20, patience=None, batch
 
     look(0)
     batches = names.batches(split.train, batch_size, seed)
-    for step in training_steps(model, batches, name_loss, lr=lr, steps=steps, seed=seed):
+    settings = {"lr": lr, "steps": steps, "seed": seed, "optimizer": optimizer}
+    for step in training_steps(model, batches, name_loss, **settings):
         if step.index % check_every == 0 or step.index == steps:
             look(step.index)
             if patience is not None and step.index - run.best_step >= patience:

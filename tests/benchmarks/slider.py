@@ -34,14 +34,14 @@ def timed(action, *arguments, **options) -> float:
 
 
 class Clocked:
-    """A view that notes how long its last call took."""
+    """A view that notes how long its last move took."""
 
     def __init__(self, view):
         self.view, self.picture, self.taken = view, view.picture, 0.0
 
-    def __call__(self, **values) -> str:
+    def move(self, **values) -> str:
         started = time.perf_counter()
-        sentence = self.view(**values)
+        sentence = self.view.move(**values)
         self.taken = 1000 * (time.perf_counter() - started)
         return sentence
 
@@ -71,7 +71,7 @@ def by_interact(explorer, moves: list[dict]):
     explorer.move(**start)
 
     def show_new(number):
-        explorer.view(**(explorer.values | moves[number]))
+        explorer.view.move(**(explorer.values | moves[number]))
         display(pickle.loads(whole[number]))
 
     return ipywidgets.interactive(show_new, number=ipywidgets.IntSlider(0, 0, len(moves) - 1))

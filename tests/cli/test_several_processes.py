@@ -1,4 +1,4 @@
-"""The command line under torchrun, in two processes: one training by both, or trainings divided between them."""
+"""The command line in two processes: one training by both, or trainings divided between them; and captured steps."""
 
 import json
 import os
@@ -113,3 +113,9 @@ def test_an_error_is_told_by_the_process_that_has_it_and_once_where_all_have_it(
     told.of_process_0 = True
     common.say_error("train", told)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_capture_without_a_gpu_goes_on_and_says_so(place):
+    with pytest.warns(UserWarning, match="capture=True: the steps run one kernel at a time, since the model is on cpu"):
+        assert cli.main(["train", *COMMON, "--capture", "--out", "one"]) == 0

@@ -216,3 +216,16 @@ def test_bytes_that_are_no_text_a_missing_file_and_an_empty_one_are_told(tmp_pat
         read_jsonl(write(tmp_path / "empty.jsonl", "", "  "))
     with pytest.raises(ValueError, match="no message to answer"):
         read_jsonl(write(tmp_path / "answer.jsonl", {"messages": said(("assistant", "x"))}), completions=False)
+
+
+def test_batches_of_few_lengths_hold_the_same_tokens_and_no_more_that_count():
+    texts = ["one", "one two three", "one two three four five one two"]
+    examples = [said(("user", text), ("assistant", "two")) for text in texts * 3]
+    plain, filled = (ChatBatches(examples, words(), 2, longest=13, multiple=multiple) for multiple in (1, 8))
+    assert {batch["input_ids"].shape[1] for batch in filled} <= {8, 13}  # the longest that there may be, at most
+    for one, two in zip(plain, filled, strict=True):
+        for key, rest in (("input_ids", 0), ("attention_mask", 0), ("labels", IGNORED)):
+            seq = one[key].shape[1]
+            assert torch.equal(two[key][:, :seq], one[key]) and (two[key][:, seq:] == rest).all()
+    with pytest.raises(ValueError, match="multiple=0 is too small"):
+        ChatBatches(examples, words(), multiple=0)

@@ -25,9 +25,9 @@ def letters(logits, targets):
     return nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
 
 
-def still(**options):
+def still(tied=True, **options):
     """A TinyGPT under an adapter, without the base's dropout."""
-    model = TinyGPT()
+    model = TinyGPT(tied=tied)
     for block in model.blocks:
         block.dropout.p = 0.0
     return awake(LoRAModel(model, **options))
@@ -67,6 +67,7 @@ CASES = {  # what is trained, its batches, its loss, the options
     ),
     "dora": (partial(still, variant="dora"), LETTERS, letters, {}),
     "pissa": (partial(still, variant="pissa"), LETTERS, letters, {}),
+    "new tokens": (partial(still, tied=False, trainable_token_indices={"embedding": [3, 7]}), LETTERS, letters, {}),
     "whole": (mlp, pairs(), mse, {}),
 }
 

@@ -1,5 +1,6 @@
 """Mix: two adapters over one base, a weight on each: the names, squares to scale, and the plane of the two losses."""
 
+from functools import cache
 from math import sqrt
 
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
@@ -65,6 +66,7 @@ class Mix(View):
         self._judges = dict(zip((FIRST, SECOND), (names.Judge(one.train) for one in split), strict=True))
         self._size = sum(parameter.numel() for parameter in model.base_model.parameters())
         self._adapters = [sum(p.numel() for p in model.adapters[name].parameters()) for name in self.languages]
+        self.written = cache(self.written)  # a slider comes back to where it was
         self._draw()
 
     @styled

@@ -48,6 +48,7 @@ class Morph(View):
         self._writer = Writer(model)
         self.noise = TEMPERATURE * gumbel_noise(SHOWN, SEED)  # (names, letters, alphabet)
         self.jury, self.lines, self._language = cache(Jury), cache(measured), None
+        self.written = cache(self.written)  # a slider comes back to where it was
         self._draw(curves)
 
     @styled
