@@ -7,6 +7,7 @@ from lora_teach.pictures.new_data.numbers import ON, WAYS, looks
 from lora_teach.pictures.new_data.view import HIGHEST, LOWEST, ROLES
 from lora_teach.plots.picture import Picture
 from lora_teach.plots.style import diamond, figure, legend, line, panels, styled
+from lora_teach.utils.threads import one_thread
 from lora_teach.utils.validation import check_choice, check_guess
 
 LIVE = {"old": "Finnish", "new": "Zulu", "base": "English", "rank": 4, "lr": 0.01, "steps": 120, "looks": 12,
@@ -34,13 +35,14 @@ async def go_on_live(way=ON, guess=None, seed=0, **changes):
     for which in ("old", "new", "base"):
         names.load(settings[which])
     seen = Looks()
-    await watch(
-        looks(load_name_gpt(), way, seed, settings),
-        seen,
-        settings["looks"] + 1,
-        lambda: Curves(settings, way, guess),
-        "look",
-    )
+    with one_thread():
+        await watch(
+            looks(load_name_gpt(), way, seed, settings),
+            seen,
+            settings["looks"] + 1,
+            lambda: Curves(settings, way, guess),
+            "look",
+        )
     return seen
 
 
