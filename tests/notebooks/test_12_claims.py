@@ -143,3 +143,10 @@ def test_the_folded_solutions_solve_their_exercises():
             exec("".join(part.split("```")[0] for part in str(block).split("```python")[1:]), space)
     assert check_nf4(space["there"], space["back"]).passed
     assert check_dora_forward(space["dora_forward"]).passed
+
+
+def test_on_smollm2_four_bits_cost_something():
+    whole, packed = load_result("answer_sheet"), load_result("quantized")
+    runs = {seed: run["sheets"]["60"]["marks"].count("1111") for seed, run in whole["results"]["runs"].items()}
+    four = [packed["results"][f"SmolLM2, {seed}"]["sheets"]["60"]["marks"].count("1111") for seed in runs]
+    assert verdict(four, list(runs.values())) == "behind" and packed["settings"]["SmolLM2"]["lr"] == 0.001
