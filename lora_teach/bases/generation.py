@@ -1,4 +1,4 @@
-"""Greedy generation, whatever a model's own generation config would rather do."""
+"""Generation, greedy or by fair draws, whatever a model's own generation config would rather do."""
 
 from contextlib import contextmanager
 
@@ -9,6 +9,16 @@ def generating_greedily(model, tokenizer, max_new_tokens, pad):
 
     Everything else in its generation config, such as beams, penalties and sampling, is set aside, and afterwards put
     back. Yields ``cut(new token ids) -> text``, which leaves out the end mark and what follows.
+    """
+    with generating(model, tokenizer, max_new_tokens, pad, do_sample=False) as (cut, _):
+        yield cut
+
+
+@contextmanager
+def generating(model, tokenizer, max_new_tokens, pad, **how):
+    """Within the block ``model.generate`` does as ``how`` says, and ends at any of the model's end marks.
+
+    The rest is as for `generating_greedily`. Yields its ``cut``, and the list of the end marks' token ids.
     """
     from transformers import GenerationConfig
 
@@ -29,10 +39,10 @@ def generating_greedily(model, tokenizer, max_new_tokens, pad):
         return text[: min([text.find(stop) for stop in stops if stop in text], default=len(text))]
 
     model.generation_config = GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=ends or None,
-        bos_token_id=found.bos_token_id, decoder_start_token_id=found.decoder_start_token_id,
+        max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=ends or None, bos_token_id=found.bos_token_id,
+        decoder_start_token_id=found.decoder_start_token_id, **how,
     )  # fmt: skip
     try:
-        yield cut
+        yield cut, ends
     finally:
         model.generation_config = found

@@ -5,10 +5,9 @@ attention with separate query, key, value and output projections, and an output 
 letter is and how names become tokens is decided by ``lora_teach.datasets.names``.
 """
 
-from contextlib import contextmanager
-
 from lora_teach.datasets.names import ALPHABET, END, IGNORED, MAX_LETTERS, decode, encode
 from lora_teach.datasets.shipped import shipped_file
+from lora_teach.utils.evaluating import evaluating
 
 import torch
 import torch.nn.functional as F
@@ -203,19 +202,6 @@ def sample_names(model, noise):
 
 def _device(model):
     return next(model.parameters()).device
-
-
-@contextmanager
-def evaluating(model):
-    """Eval mode and no gradients inside; every module's own mode is restored at the end."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def load_name_gpt():

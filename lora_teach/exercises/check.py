@@ -90,13 +90,15 @@ def check(function):
     """Turn a function that tries a learner's object into a check that prints its answer and never raises.
 
     The function calls its arguments through `attempt` and judges with `compare` and `expect`. Ending without an
-    exception means PASS; what it returns, if it is text, is what PASS says.
+    exception means PASS; what it returns, if it is text, is what PASS says. An argument with a default, such as a list
+    of examples, needn't be something to call.
     """
 
     @functools.wraps(function)
     def checked(*args, **kwargs):
-        names = [*inspect.signature(function).parameters]
-        trial = _Trial(dict(zip(names, args, strict=False)) | kwargs)
+        parameters = inspect.signature(function).parameters
+        given = dict(zip(parameters, args, strict=False)) | kwargs
+        trial = _Trial({name: one for name, one in given.items() if _is_code(parameters.get(name))})
         token = _now.set(trial)
         try:
             with put_back(generators=True):
@@ -219,6 +221,11 @@ def _answer(function, args, kwargs, trial):
     where = trial.case + trial.call
     again = f"\n  again:    {trial.running}(*{function.__name__}.last_input)" if trial.last_input else ""
     return Result("NOT YET", f"{where}\n  {message}{again}" if where else message + again)
+
+
+def _is_code(parameter):
+    """Tell whether a check's parameter stands for something that the learner wrote to be called."""
+    return parameter is None or parameter.default is parameter.empty
 
 
 def _blank(error):

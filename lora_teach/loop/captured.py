@@ -151,8 +151,9 @@ class Captured:
                 torch._C._cuda_endAllocateToPool(self.device.index, self.pool)
             except (AttributeError, RuntimeError, TypeError):
                 pass
-            generator = torch.cuda.default_generators[torch.cuda.current_device()]
-            generator.graphsafe_set_state(generator.clone_state())  # a clone is not being captured
+            if torch.cuda.is_initialized():
+                generator = torch.cuda.default_generators[torch.cuda.current_device()]
+                generator.graphsafe_set_state(generator.clone_state())  # a clone is not being captured
             torch.cuda.synchronize()
         words = " ".join(str(error).split())[:160]
         self._stop(f"CUDA could not record it ({type(error).__name__}: {words})")

@@ -1,8 +1,11 @@
 """How sure a share or a mean is: intervals that hold the true value in 95 of 100 samples."""
 
 import math
+import statistics
 from collections.abc import Sequence
 
+# Student's t by degrees of freedom: the middle 95 % of what a mean of one more values than these may come to.
+STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 Z = 1.959964  # standard deviations: the middle 95 % of a normal distribution
 
 
@@ -39,3 +42,16 @@ def mean_interval(values: Sequence[float], weights: Sequence[float] | None = Non
     apart = sum((weight * (value - mean)) ** 2 for value, weight in zip(values, weights, strict=True))
     half = Z * math.sqrt(apart * count / (count - 1)) / total
     return mean, mean - half, mean + half
+
+
+def few_interval(scores: Sequence[float]) -> tuple[float, float]:
+    """Return ``(mean, half)`` of a few scores, such as one a seed: the mean, and half its 95 % interval by Student's t.
+
+    >>> mean, half = few_interval([0.75, 0.72, 0.78])
+    >>> f"{mean:.2f} ± {half:.2f}"
+    '0.75 ± 0.07'
+    """
+    count = len(scores)
+    if count - 1 not in STUDENT_T:
+        raise ValueError(f"{count} scores are no few. Use 2 to {max(STUDENT_T) + 1}; mean_interval takes more.")
+    return statistics.mean(scores), STUDENT_T[count - 1] * statistics.stdev(scores) / math.sqrt(count)

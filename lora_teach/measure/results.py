@@ -25,8 +25,11 @@ RESULTS = {
     "places": "python data/make_places.py",
     "beside": "python data/make_beside.py",
     "learned": "python data/make_learned.py",
+    "new_data": "python data/make_new_data.py",
+    "examples": "python data/make_examples.py",
     "variants": "python data/make_variants.py",
     "quantized": "python data/make_quantized.py",
+    "rewards": "python data/make_rewards.py",
 }
 
 

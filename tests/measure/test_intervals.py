@@ -3,7 +3,7 @@
 import math
 import random
 
-from lora_teach.measure.intervals import mean_interval, share_interval
+from lora_teach.measure.intervals import STUDENT_T, few_interval, mean_interval, share_interval
 
 import pytest
 
@@ -45,3 +45,18 @@ def test_no_value_has_no_mean():
     for values, weights in (([], None), ([1.0], [0])):
         with pytest.raises(ValueError, match="no value that counts"):
             mean_interval(values, weights)
+
+
+def test_a_few_scores_have_students_interval():
+    stats = pytest.importorskip("scipy.stats")
+    for scores in ([0.75, 0.71, 0.78], [0.2, 0.8], [2.01, 2.05, 1.98, 2.11, 2.0]):
+        mean, half = few_interval(scores)
+        low, high = stats.t.interval(0.95, len(scores) - 1, loc=mean, scale=stats.sem(scores))
+        assert (mean - half, mean + half) == pytest.approx((low, high), rel=1e-3)
+    assert {n: round(stats.t.ppf(0.975, n), 3) for n in STUDENT_T} == STUDENT_T
+
+
+@pytest.mark.parametrize("scores", [[], [0.5], [0.5] * 11])
+def test_scores_that_are_no_few_are_refused(scores):
+    with pytest.raises(ValueError, match="are no few. Use 2 to 10"):
+        few_interval(scores)

@@ -1,8 +1,10 @@
 """What notebook 07 says and reads off ``data/answer_sheet.json``; and its solutions solve."""
 
+from lora_teach.bases import load_name_gpt
 from lora_teach.datasets import appointments
 from lora_teach.exercises import check_break_even, check_completion_labels
 from lora_teach.measure.results import load_result
+from lora_teach.peft_format.xray import xray
 from lora_teach.pictures.answer_sheet.numbers import grade_sheet, plain_program, stored
 from tests.notebooks.reading import DETAILS, ROOT, Lesson, printed
 
@@ -40,6 +42,12 @@ def test_names_and_cities_of_the_exam_are_in_no_training_sentence():
     assert not {one.where for one in EXAM} & {one.where for one in lesson}
     assert not {word for one in EXAM for word in one.who.split()} & {word for one in lesson for word in one.who.split()}
     assert [one.seen for one in EXAM] == [True] * 12 + [False] * 12
+
+
+def test_name_gpts_finnish_updates_are_about_as_large_as_its_weights():
+    relative = sorted(layer.relative for layer in xray(ROOT / "data" / "adapters" / "finnish", load_name_gpt()).layers)
+    assert 0.4 < relative[0] < 0.6 and relative[-1] > 1.2
+    assert sum(0.7 < one < 1.1 for one in relative) > len(relative) / 2
 
 
 def test_there_are_fourteen_patterns():
