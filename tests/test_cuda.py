@@ -154,7 +154,7 @@ def test_a_step_can_be_captured_as_a_cuda_graph_and_replayed():
     x.copy_(numbers(3, 6, seed=9))
     graph.replay()
     found = {name: grad.clone() for name, grad in captured.items()}
-    del loss  # it would keep nodes of the capture's stream alive
+    loss = loss.detach()  # with its graph it would keep nodes of the capture's stream alive
     for parameter in model.trainable_parameters():
         parameter.grad = None
     expected = model(x).sum()

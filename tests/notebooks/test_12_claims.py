@@ -55,13 +55,13 @@ def test_two_bits_cost_a_tenth_of_a_nat_and_four_nothing_that_can_be_measured():
     assert 0.08 < ours.norm() / view.weight.norm() < 0.11 and ours.norm() < even.norm() and f"{kept:.2f}" == "4.13"
 
 
-def test_a_tenth_of_the_rate_s_gap_makes_up_for_the_rank():
+def test_a_higher_rate_does_under_alpha_r_what_a_larger_factor_does():
     run = Stability().run
     at_one_rate = [run(rank, "alpha/r", 0.001).losses[-1] for rank in (1, 8, 64)]
     assert max(at_one_rate) < 1.25 * min(at_one_rate)
     ahead = run(64, "alpha/sqrt(r)", 0.001).losses[-1]
     assert ahead < 0.5 * min(at_one_rate)
-    assert max(run(rank, "alpha/r", 0.01).losses[-1] for rank in (1, 8, 64)) < ahead
+    assert max(run(rank, "alpha/r", 0.01).losses[-1] for rank in (8, 64)) < ahead
 
 
 def test_from_a_tenth_to_a_hundred_all_ratios_lie_within_two_points():
@@ -83,7 +83,8 @@ def test_lora_plus_is_lora_with_so_many_times_the_alpha():
 def test_only_dora_takes_turning_and_stretching_apart(zulu):
     last = list(zulu["LoRA"]["magnitudes"][0])[-1]
     found = {name: slopes(zulu[name]["magnitudes"], last) for name in ("full", "LoRA", "DoRA")}
-    assert min(found["full"][0] + found["LoRA"][0]) > 0.9 and max(found["DoRA"][0]) < 0.7
+    assert min(found["full"][0] + found["LoRA"][0]) > 0.75 > 0.6 > max(found["DoRA"][0])
+    assert [f"{found[name][1]:.2f}" for name in found] == ["0.94", "0.87", "0.41"]
     for name in found:
         assert slopes(zulu[name]["magnitudes"], last, "random")[1] > 0.98
 
@@ -104,9 +105,7 @@ def test_on_turned_digits_the_claims_hold_at_one_rate_and_only_pissas_at_its_own
     names = ("QLoRA", "rsLoRA r=64", "LoRA+", "DoRA", "PiSSA")
     shared = {name: compare(turned, name, 0.001).verdict for name in names}
     assert [name for name in names if shared[name] == "ahead"] == ["rsLoRA r=64", "LoRA+", "PiSSA"]
-    assert {name: compare(turned, name).verdict for name in names} == {name: "level" for name in names} | {
-        "PiSSA": "ahead"
-    }
+    assert {name: compare(turned, name).verdict for name in names} == dict.fromkeys(names, "level") | {"PiSSA": "ahead"}
     assert min(mean(at(turned[name], 0.001)) for name in ("rsLoRA r=64", "LoRA+", "PiSSA")) > 0.75
 
 
@@ -120,12 +119,20 @@ def test_on_inverted_digits_a_large_alpha_beats_lora_plus_and_pissa_beats_all(in
     assert f"{mean(own(inverted[RANDOM_START])):.0%}" == "85%"
 
 
+def test_on_names_dora_alone_is_ahead_at_its_own_rate(zulu):
+    names = ("QLoRA", "rsLoRA r=64", "LoRA+", "DoRA", "PiSSA")
+    shared = [compare(zulu, name, 0.001, higher=False).verdict for name in names]
+    assert shared == ["level", "ahead", "ahead", "level", "ahead"]
+    assert [compare(zulu, name, higher=False).verdict for name in names] == ["level"] * 3 + ["ahead", "level"]
+    assert 0.025 < mean(own(zulu["LoRA"])) - mean(own(zulu["DoRA"])) < 0.04
+
+
 def test_a_random_update_reads_what_the_base_reads(turned, inverted, zulu):
     for entries in (turned, inverted):
         assert max(mean(entry["random"]) for entry in entries.values() if "random" in entry) < 0.15
     for name, entry in zulu.items():
         if name != "base" and "random" in entry:
-            assert min(entry["random"]) > zulu["base"] - 0.15 > max(own(entry)) + 0.5
+            assert min(entry["random"]) > zulu["base"] - 0.2 > max(own(entry)) + 1
 
 
 def test_the_folded_solutions_solve_their_exercises():
@@ -136,3 +143,10 @@ def test_the_folded_solutions_solve_their_exercises():
             exec("".join(part.split("```")[0] for part in str(block).split("```python")[1:]), space)
     assert check_nf4(space["there"], space["back"]).passed
     assert check_dora_forward(space["dora_forward"]).passed
+
+
+def test_on_smollm2_four_bits_cost_something():
+    whole, packed = load_result("answer_sheet"), load_result("quantized")
+    runs = {seed: run["sheets"]["60"]["marks"].count("1111") for seed, run in whole["results"]["runs"].items()}
+    four = [packed["results"][f"SmolLM2, {seed}"]["sheets"]["60"]["marks"].count("1111") for seed in runs]
+    assert verdict(four, list(runs.values())) == "behind" and packed["settings"]["SmolLM2"]["lr"] == 0.001

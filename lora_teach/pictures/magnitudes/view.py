@@ -6,7 +6,6 @@ from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.magnitudes.numbers import slope, slopes
 from lora_teach.plots import COLOURS, Picture, figure, legend, line, panels, show, styled
-from lora_teach.utils.validation import check_guess
 
 ROLES = {"full": "full", "LoRA": "lora", "DoRA": "other"}
 TICKS = (0.02, 0.05, 0.1, 0.2, 0.5)
@@ -14,18 +13,9 @@ LIMITS = (0.012, 0.7), (0.018, 0.9)  # of how far rows turned, and of how much t
 
 
 class Magnitudes(View):
-    """A dot a layer of NameGPT, trained on Zulu names; crosses are random updates as large.
+    """A dot a layer of NameGPT, trained on Zulu names; crosses are random updates as large."""
 
-    Args:
-        guess: The correlation that the learner expects for full fine-tuning at the end, from -1 to 1.
-
-    Raises:
-        TypeError: ``guess`` is no number.
-        ValueError: ``guess`` is not from -1 to 1.
-    """
-
-    def __init__(self, guess=None):
-        self.guess = check_guess(guess, -1, 1, "a correlation")
+    def __init__(self):
         entries = load_result("variants")["results"]["names"]["Zulu"]
         self.runs = {name: entries[name]["magnitudes"] for name in ROLES}  # one dict a seed, by step
         self.steps = [int(step) for step in self.runs["LoRA"][0]]
@@ -51,11 +41,6 @@ class Magnitudes(View):
         right.axhline(0, color=COLOURS["ink"], linewidth=1)
         right.set(ylim=(-1, 1.05), xlabel="step", ylabel="correlation over 18 layers", title="Do both grow together?")
         right.set_xticks(self.steps)
-        if self.guess is not None:
-            (mark,) = right.plot(
-                [self.steps[-1]], [self.guess], "D", markersize=10, markerfacecolor="none", color=COLOURS["guess"]
-            )
-            mark.set_label("your guess")
         legend(right, loc="lower left")
         self.picture = Picture(made, [self.random, self.dots, self.title])
 
@@ -69,7 +54,7 @@ class Magnitudes(View):
         learned, random = (mean(slope(points[which]) for points in at) for which in ("learned", "random"))
         return (
             f"{trained}, step {step}: the correlation over layers is {learned:.2f}; with random updates of the same "
-            f"size it is {random:.2f}.{self.your_guess(about=' for full fine-tuning', shown=trained == 'full')}"
+            f"size it is {random:.2f}."
         )
 
     def static_figure(self):
@@ -79,7 +64,7 @@ class Magnitudes(View):
         random = mean(slopes(runs, step, "random")[1] for runs in self.runs.values())
         sentence = (
             f"Step {step}: a mark is a layer of one seed; crosses are random updates of the same size. Correlation: "
-            f"{told}; random {random:.2f}.{self.your_guess(about=' for full fine-tuning')}"
+            f"{told}; random {random:.2f}."
         )
         return show(self.draw_side_by_side(step), sentence)
 
