@@ -38,10 +38,10 @@ class LossCurve:
             role = REFERENCES[index % len(REFERENCES)]
             self._axes.plot(range(1, len(curve) + 1), curve, **line(role, marker="", label=label))
             self._stretch(curve)
-        (self._raw,) = self._axes.plot([], [], color=COLOURS["ghost"], linewidth=0.9, label="each step")
-        (self._mean,) = self._axes.plot(
-            [], [], **line("lora", marker="", linewidth=2.4, label=f"mean of {self.window} steps around")
-        )
+        smooth = self.window > 1  # a short run has only its steps
+        raw, mean = ("each step", f"mean of {self.window} steps around") if smooth else (None, "each step")
+        (self._raw,) = self._axes.plot([], [], color=COLOURS["ghost"], linewidth=0.9, label=raw)
+        (self._mean,) = self._axes.plot([], [], **line("lora", marker="", linewidth=2.4, label=mean))
         legend(self._axes, loc="upper right")
         self._fit()
         return Picture(made, [self._raw, self._mean])
