@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from lora_teach.layer import SCALINGS, LoRALayer, register_variant
-from lora_teach.layers.attached import Attached
+from lora_teach.layers.weight_based import Attached
 from lora_teach.utils.processes import whole
 
 import torch
