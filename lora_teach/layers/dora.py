@@ -30,12 +30,8 @@ class DoRA(Attached):
         super().__init__(*sizes, **options)
         self.magnitude = nn.Parameter(self.lora_B.new_ones(self.out_features))
 
-    def attach(self, module):
-        """Stand beside ``module``: its weight is what is turned, and its norms are the magnitude.
-
-        Raises:
-            ValueError: A weight that is quantised, a forward of its own, or a convolution with groups.
-        """
+    def check(self, module):
+        """Raise ValueError for a forward of the module's own, or a convolution with groups."""
         if not known_forward(module):
             raise ValueError(
                 f"{type(module).__name__} has a forward of its own, and DoRA turns the weight of a plain layer. "
@@ -46,7 +42,6 @@ class DoRA(Attached):
                 f"its weight has groups={module.groups}, and the update reaches across the groups, so it can't be "
                 "turned by it. Use variant='lora' there."
             )
-        super().attach(module)
 
     @torch.no_grad()
     def start(self):

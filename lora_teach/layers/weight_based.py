@@ -27,16 +27,20 @@ class Attached:
         """Stand beside ``module`` and start from its weight.
 
         Raises:
-            ValueError: A weight that is quantised, so that its numbers can't be read off it.
+            ValueError: A weight that is quantised, so that its numbers can't be read off it; and what `check` refuses.
         """
         if not module.weight.is_floating_point() or module.weight.dtype.itemsize == 1:
             raise ValueError(
                 f"its weight is quantised ({module.weight.dtype}), and {self.label} reads its numbers. "
                 "Use variant='lora' there, or an unquantised base."
             )
+        self.check(module)
         self._beside = (module,)  # in a tuple, so that the base's parameters don't become this layer's
         if _starts.get():
             self.start()
+
+    def check(self, module):
+        """Raise ValueError for another reason not to stand beside ``module``."""
 
     def start(self):
         """Set what starts from the weight."""
