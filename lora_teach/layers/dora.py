@@ -1,10 +1,10 @@
 """DoRA: LoRA turns the weight's directions, and a vector of its own learns how long they are."""
 
 from lora_teach.layer import LoRALayer, register_variant
-from lora_teach.layers.weight_based import Attached
 from lora_teach.layers.build import known_forward
 from lora_teach.layers.conv2d import LoRAConv2d
 from lora_teach.layers.embedding import LoRAEmbedding
+from lora_teach.layers.weight_based import Attached
 
 import torch
 import torch.nn.functional as F

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from lora_teach.config import is_end
 from lora_teach.layer import SCALINGS, VARIANTS, LoRALayer
-from lora_teach.layers.weight_based import to_be_filled
 from lora_teach.layers.bias import take_on
+from lora_teach.layers.weight_based import to_be_filled
 from lora_teach.overlay.names import named_modules, submodule
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import matches
