@@ -385,7 +385,7 @@ class LoRAModel(nn.Module):
         except AttributeError:
             if name == "base_model":  # not built yet, as in unpickling
                 raise
-            if self.__dict__.get("_found") is not None and not self.is_merged:
+            if self.__dict__.get("_found") is not None and not (self.is_merged and self._has_no_copies()):
                 refuse_writing_the_base(self.base_model, name)
             return getattr(unwrapped(self.base_model), name)
 
@@ -400,6 +400,10 @@ class LoRAModel(nn.Module):
         if self._found is not None:
             self._found.hold_norms()
         return self
+
+    def _has_no_copies(self):
+        """Tell whether nothing of the active adapters is beside the base under a merge: no saved modules."""
+        return not any(True for adapter in self._active for _ in walk(self.saved_modules[adapter]))
 
     def _refuse_while_merged(self, what, more=""):
         if self.is_merged:

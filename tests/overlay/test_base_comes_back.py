@@ -38,6 +38,17 @@ def test_what_writes_the_base_alone_is_refused_unless_the_adapter_is_in_its_weig
     assert getattr(model, name)(tmp_path) == "written"
 
 
+@pytest.mark.parametrize("name", WRITING)
+def test_under_a_merge_saved_modules_would_be_left_out_and_it_is_refused_too(name, tmp_path):
+    base = Writing(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
+    model = awake(LoRAModel(base, rank=2, target_modules=["0"], modules_to_save=["2"]))
+    with model.merged(), pytest.raises(AttributeError, match=rf"{name}.*remove\(merge=True\)"):
+        getattr(model, name)(tmp_path)
+    copy = model.saved_modules["default"]["2"].weight.detach().clone()
+    model.remove(merge=True)
+    assert getattr(model, name)(tmp_path) == "written" and torch.equal(base[2].weight, copy)
+
+
 class HandMade(nn.Module):
     def __init__(self):
         super().__init__()
