@@ -149,10 +149,13 @@ def test_the_reference_is_the_base_to_the_bit_and_takes_no_memory():
     assert torch.equal(copied.batch()[1]["reference"], targets["reference"])
 
 
+KINDS = (torch.Tensor, torch.nn.Parameter)  # no fake ones, which other tests may have left
+
+
 def held():
     """Bytes of all tensors that Python holds, each storage once."""
     gc.collect()
-    tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor) and one.layout is torch.strided]
+    tensors = [one for one in gc.get_objects() if type(one) in KINDS and one.layout is torch.strided]
     return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
 
 
