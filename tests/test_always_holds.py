@@ -1,7 +1,7 @@
 """What must always hold: one test for each sentence of that list, over kinds of layers, dtypes and scalings."""
 
 from lora_teach import LoRALayer, LoRAModel, train
-from tests.toy import TinyGPT, awake, bits, mlp, numbers, same_bits, tokens
+from tests.toy import TinyGPT, bits, filled, mlp, numbers, same_bits, tokens
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def test_a_new_lora_layer_changes_nothing(options, dtype):
 
 
 def test_only_adapters_get_gradients_and_only_adapters_move(options):
-    model = awake(LoRAModel(base(), **options))
+    model = filled(LoRAModel(base(), **options))
     before = bits(model)
     batches = [(tokens(seed=i), tokens(seed=i + 9).flatten()) for i in range(3)]
 
@@ -63,7 +63,7 @@ def test_only_adapters_get_gradients_and_only_adapters_move(options):
 
 
 def test_merged_equals_unmerged(options, dtype):
-    model = awake(LoRAModel(base(dtype), **options)).eval()
+    model = filled(LoRAModel(base(dtype), **options)).eval()
     output = model(tokens())
     with model.merged():
         assert (model(tokens()) - output).abs().max() <= limit(dtype) * output.abs().max()
@@ -75,7 +75,7 @@ def test_merged_equals_unmerged(options, dtype):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_disabling_removing_and_unmerging_restore_to_the_last_bit(options, dtype, way):
     before, expected = bits(base(dtype)), base(dtype)(tokens())
-    model = awake(LoRAModel(base(dtype), **options)).eval()
+    model = filled(LoRAModel(base(dtype), **options)).eval()
     assert not torch.equal(model(tokens()), expected)
     if way == "removing":
         model.merge()
@@ -96,7 +96,7 @@ def test_disabling_removing_and_unmerging_restore_to_the_last_bit(options, dtype
 
 
 def test_save_then_load_is_equal_to_the_last_bit(options, dtype, tmp_path):
-    model = awake(LoRAModel(base(dtype), **options)).eval()
+    model = filled(LoRAModel(base(dtype), **options)).eval()
     model.save_adapter(tmp_path)
     again = LoRAModel.from_pretrained(base(dtype), tmp_path)
     assert same_bits(bits(model), bits(again))
@@ -104,7 +104,7 @@ def test_save_then_load_is_equal_to_the_last_bit(options, dtype, tmp_path):
 
 
 def test_loading_uses_safetensors_only(tmp_path):
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     model.save_adapter(tmp_path)
     torch.save(dict(model.lora_layers.named_parameters()), tmp_path / "adapter_model.bin")
     (tmp_path / "adapter_model.safetensors").unlink()

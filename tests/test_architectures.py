@@ -4,7 +4,7 @@ import copy
 import warnings
 
 from lora_teach import LoRAModel, train
-from tests.toy import awake, bits, fixed, same_bits
+from tests.toy import bits, filled, fixed, same_bits
 
 import pytest
 import torch
@@ -122,7 +122,7 @@ def maker(request):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_outputs_and_gradients_equal_pefts(maker, dtype):
     base, batch = make(maker, dtype)
-    model = awake(LoRAModel(base, alpha=6))
+    model = filled(LoRAModel(base, alpha=6))
     twin = peft_twin(model, make(maker, dtype)[0])
     ours, theirs = model(**batch), twin(**batch)
     assert close(ours.logits, theirs.logits, dtype)
@@ -145,7 +145,7 @@ def test_a_new_adapter_and_one_that_is_off_change_no_bit(maker):
     before, expected = bits(base), base(**batch).logits
     model = LoRAModel(base)
     assert torch.equal(model(**batch).logits, expected)
-    awake(model)
+    filled(model)
     assert not torch.allclose(model(**batch).logits, expected, atol=1e-3)
     with model.disabled():
         assert torch.equal(model(**batch).logits, expected)
@@ -160,7 +160,7 @@ def test_a_new_adapter_and_one_that_is_off_change_no_bit(maker):
 def test_merged_equals_unmerged_and_pefts_merged(maker, dtype):
     base, batch = make(maker, dtype)
     before = bits(base)
-    model = awake(LoRAModel(base, alpha=6))
+    model = filled(LoRAModel(base, alpha=6))
     output = model(**batch).logits
     twin = peft_twin(model, make(maker, dtype)[0]).merge_and_unload()
     with model.merged():
@@ -184,7 +184,7 @@ def test_the_base_moves_by_no_bit_in_training_and_the_loss_falls(maker):
 
 def test_the_file_goes_to_peft_and_back(maker, tmp_path):
     base, batch = make(maker)
-    model = awake(LoRAModel(base, alpha=6, rank_pattern={list(LoRAModel(make(maker)[0]).lora_layers)[0]: 2}))
+    model = filled(LoRAModel(base, alpha=6, rank_pattern={list(LoRAModel(make(maker)[0]).lora_layers)[0]: 2}))
     expected = model(**batch).logits
     model.save_adapter(tmp_path / "ours")
     assert torch.equal(LoRAModel.from_pretrained(make(maker)[0], tmp_path / "ours")(**batch).logits, expected)
@@ -199,7 +199,7 @@ def test_the_file_goes_to_peft_and_back(maker, tmp_path):
 
 def test_base_weights_in_pefts_file_are_passed_over_if_they_are_the_bases_own(tmp_path):
     base, batch = make(llama)
-    model = awake(LoRAModel(base, alpha=6, target_modules=["lm_head"]))
+    model = filled(LoRAModel(base, alpha=6, target_modules=["lm_head"]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         peft_twin(model, make(llama)[0]).save_pretrained(tmp_path)  # PEFT adds the weight of a head that is adapted
@@ -233,8 +233,8 @@ def test_the_task_kinds_that_peft_knows_are_read(tmp_path):
 def test_half_precision_bases(maker):
     exact, batch = make(maker, torch.float32)
     base, half = make(maker, torch.bfloat16)
-    expected = awake(LoRAModel(exact))(**batch).logits
-    model = awake(LoRAModel(base))
+    expected = filled(LoRAModel(exact))(**batch).logits
+    model = filled(LoRAModel(base))
     assert {p.dtype for p in model.lora_layers.parameters()} == {torch.float32}
     output = model(**half)
     assert output.logits.dtype == torch.bfloat16
@@ -253,7 +253,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(maker, reentrant):
     gradients = []
     for saving in (False, True):
         base, batch = make(maker)
-        model = awake(LoRAModel(base)).train()
+        model = filled(LoRAModel(base)).train()
         if saving:
             model.gradient_checkpointing_enable({"use_reentrant": reentrant})
             model.enable_input_require_grads()
@@ -322,21 +322,21 @@ def test_generate_uses_the_adapter(maker, options):
     options |= {"max_new_tokens": 6, "do_sample": False}
     prompt = batch["input_ids"]
     plain = base.generate(prompt, **options)
-    model = awake(LoRAModel(base), std=1.0)
+    model = filled(LoRAModel(base), std=1.0)
     adapted = model.generate(prompt, **options)
     assert not torch.equal(adapted, plain)
     with model.merged():
         assert torch.equal(model.generate(prompt, **options), adapted)
     with model.disabled():
         assert torch.equal(model.generate(prompt, **options), plain)
-    twin = peft_twin(awake(LoRAModel(make(maker)[0], alpha=6), std=1.0), make(maker)[0])
+    twin = peft_twin(filled(LoRAModel(make(maker)[0], alpha=6), std=1.0), make(maker)[0])
     model.set_alpha(6)
     assert torch.equal(model.generate(prompt, **options), twin.generate(input_ids=prompt, **options))
 
 
 def test_greedy_generation_is_the_argmax_of_the_forward():
     base, batch = make(llama)
-    model = awake(LoRAModel(base), std=1.0)
+    model = filled(LoRAModel(base), std=1.0)
     generated = model.generate(batch["input_ids"], max_new_tokens=5, do_sample=False, eos_token_id=None)
     for end in range(6, 11):
         assert torch.equal(model(generated[:, :end]).logits[:, -1].argmax(-1), generated[:, end])

@@ -5,7 +5,7 @@ it says. Its broken forward stands at the end, with both of its reasons.
 """
 
 from lora_teach import LoRALayer, LoRAModel
-from tests.toy import TinyGPT, awake, bits, mlp, numbers, same_bits, tokens
+from tests.toy import TinyGPT, bits, filled, mlp, numbers, same_bits, tokens
 
 import pytest
 import torch
@@ -80,7 +80,7 @@ def test_its_training_loop_moves_the_adapters_alone_and_lowers_the_loss():
 
 
 def test_its_evaluation():
-    model = awake(LoRAModel(TinyGPT(), dropout=0.5))
+    model = filled(LoRAModel(TinyGPT(), dropout=0.5))
     batch = tokens()
     model.eval()
     with torch.no_grad():
@@ -94,7 +94,7 @@ def test_one_base_serves_several_tasks_by_switching_adapters():
     base_model = mlp()
     model = LoRAModel(base_model, adapter_name="task_a")
     model.add_adapter("task_b")
-    awake(model)
+    filled(model)
     batch, outputs = numbers(3, 6), {}
     for task in ("task_a", "task_b", "task_a"):
         model.set_adapter(task)
@@ -107,7 +107,7 @@ def test_one_base_serves_several_tasks_by_switching_adapters():
 
 
 def test_its_learnable_scaling_learns():
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     for layer in model.lora_layers.values():
         layer.scaling = nn.Parameter(torch.ones(1))
     optimizer = torch.optim.AdamW(model.lora_layers.parameters(), lr=1e-3)

@@ -3,7 +3,7 @@
 import re
 
 from lora_teach import LoRAConfig, LoRALayer, LoRAModel
-from tests.toy import TinyGPT, awake, mlp, numbers, picture, same_picture
+from tests.toy import TinyGPT, filled, mlp, numbers, picture, same_picture
 
 import numpy as np
 import pytest
@@ -133,7 +133,7 @@ def refused(exception, words, call):
 def model():
     model = LoRAModel(TinyGPT(), target_modules=["q_proj", "v_proj"])
     model.add_adapter("finnish", rank=2)
-    return awake(model)
+    return filled(model)
 
 
 @pytest.mark.parametrize(("options", "exception", "words"), OPTIONS, ids=name)

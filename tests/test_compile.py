@@ -1,7 +1,7 @@
 """torch.compile: one compiled model follows every switch."""
 
 from lora_teach import LoRALayer, LoRAModel, training_steps
-from tests.toy import awake, fixed, mlp, numbers
+from tests.toy import filled, fixed, mlp, numbers
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ class Counting:
 def model():
     model = LoRAModel(mlp())
     model.add_adapter("b", rank=2, learnable_scaling=True)
-    return awake(model)
+    return filled(model)
 
 
 def test_a_compiled_model_follows_switching_mixing_merging_and_alpha(model):
@@ -88,7 +88,7 @@ def test_a_compiled_model_follows_the_rows(model):
 
 @pytest.mark.parametrize("turn", ["strength", "alpha"])
 def test_a_slider_does_not_compile_anew_at_each_move(turn):
-    model, backend = awake(LoRAModel(mlp())), Counting()
+    model, backend = filled(LoRAModel(mlp())), Counting()
     compiled = torch.compile(model, backend=backend, fullgraph=True)
     x = numbers(3, 6)
     for move in range(1, 13):
@@ -103,7 +103,7 @@ def test_a_slider_does_not_compile_anew_at_each_move(turn):
 @pytest.mark.parametrize("gradients", [False, True])
 def test_a_transformer_encoder_with_a_padding_mask_compiles_whole(gradients):
     layer = torch.nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
-    model = awake(LoRAModel(fixed(torch.nn.TransformerEncoder(layer, 2)).eval()))
+    model = filled(LoRAModel(fixed(torch.nn.TransformerEncoder(layer, 2)).eval()))
     padding = torch.zeros(3, 5, dtype=torch.bool)
     padding[0, 3:] = True
     x, real = numbers(3, 5, 16), ~padding
@@ -114,7 +114,7 @@ def test_a_transformer_encoder_with_a_padding_mask_compiles_whole(gradients):
 
 
 def test_a_replaced_layer_counts_in_a_compiled_model():
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     compiled = torch.compile(model, backend="eager")
     x = numbers(3, 6)
     first = compiled(x)
@@ -129,7 +129,7 @@ def test_a_replaced_layer_counts_in_a_compiled_model():
 
 
 def test_gradients_through_a_compiled_model_equal_the_plain_ones():
-    model = awake(LoRAModel(mlp(), learnable_scaling=True))
+    model = filled(LoRAModel(mlp(), learnable_scaling=True))
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     x = numbers(3, 6)
     for choice in ("default", {"default": 0.5}):
@@ -146,7 +146,7 @@ def test_a_compiled_model_trains_as_the_plain_one():
     batches = [(numbers(8, 6, seed=i), numbers(8, 4, seed=i + 9)) for i in range(3)]
     losses = []
     for compile in (False, True):
-        model = awake(LoRAModel(mlp()))
+        model = filled(LoRAModel(mlp()))
         if compile:
             model.compile(backend="aot_eager")
         losses.append([step.loss for step in training_steps(model, batches, torch.nn.functional.mse_loss, steps=4)])

@@ -3,7 +3,7 @@
 import copy
 
 from lora_teach import LoRAModel, train, training_steps
-from tests.toy import awake, bits, mlp, numbers, same_bits
+from tests.toy import bits, filled, mlp, numbers, same_bits
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def test_a_new_adapter_changes_no_bit_and_removing_it_leaves_none(dtype):
     assert {p.dtype for p in model.lora_layers.parameters()} == {kind}
     assert {p.device.type for p in model.lora_layers.parameters()} == {"cuda"}
     assert torch.equal(model(tokens).logits, expected)
-    awake(model)
+    filled(model)
     assert not torch.allclose(model(tokens).logits, expected)
     assert torch.equal(model.remove()(tokens).logits, expected) and same_bits(bits(base), before)
 
@@ -49,7 +49,7 @@ def test_a_new_adapter_changes_no_bit_and_removing_it_leaves_none(dtype):
 def test_merged_is_unmerged_and_the_last_bit_comes_back(dtype, off):
     base = llama(dtype)
     model, tokens, before = (
-        awake(LoRAModel(base, rank=4), std=0.05),
+        filled(LoRAModel(base, rank=4), std=0.05),
         torch.arange(12, device=CUDA).view(2, 6),
         bits(base),
     )
@@ -69,7 +69,7 @@ def test_outputs_and_gradients_are_pefts(dtype):
     theirs = peft.get_peft_model(
         copy.deepcopy(base), peft.LoraConfig(r=4, lora_alpha=8, target_modules=layers), autocast_adapter_dtype=False
     ).eval()
-    ours = awake(LoRAModel(base, rank=4, alpha=8, target_modules=layers))
+    ours = filled(LoRAModel(base, rank=4, alpha=8, target_modules=layers))
     pairs = []
     with torch.no_grad():
         for name, layer in ours.lora_layers.items():
@@ -104,7 +104,7 @@ def test_training_moves_its_batches_and_a_kept_run_goes_on_to_the_same_bits(tmp_
 
 
 def test_a_saved_adapter_comes_back_to_the_last_bit_on_either_device(tmp_path):
-    model = awake(LoRAModel(mlp().to(CUDA), rank=2))
+    model = filled(LoRAModel(mlp().to(CUDA), rank=2))
     model.save_adapter(tmp_path)
     for device in ("cpu", "cuda"):
         again = LoRAModel.from_pretrained(mlp().to(device), tmp_path)
@@ -128,7 +128,7 @@ def test_autocast_trains_adapters_in_float32_over_a_float32_base():
 def test_a_compiled_model_follows_every_switch():
     model = LoRAModel(mlp().to(CUDA), rank=2)
     model.add_adapter("other", rank=3)
-    awake(model)
+    filled(model)
     compiled, x = torch.compile(model), numbers(3, 6).to(CUDA)
     for choice in ("default", "other", {"default": 0.5, "other": 0.5}, None):
         model.set_adapter(choice)
@@ -136,7 +136,7 @@ def test_a_compiled_model_follows_every_switch():
 
 
 def test_a_step_can_be_captured_as_a_cuda_graph_and_replayed():
-    model = awake(LoRAModel(mlp().to(CUDA), rank=2))
+    model = filled(LoRAModel(mlp().to(CUDA), rank=2))
     x = numbers(3, 6).to(CUDA)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -165,7 +165,7 @@ def test_a_step_can_be_captured_as_a_cuda_graph_and_replayed():
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():
-    model = awake(LoRAModel(llama(torch.float32), rank=4))
+    model = filled(LoRAModel(llama(torch.float32), rank=4))
     model.train()
     tokens, seen = torch.arange(12, device=CUDA).view(2, 6), []
     for checkpointing in (False, True):

@@ -4,7 +4,7 @@ import asyncio
 import re
 
 from lora_teach import LoRAConfig, LoRAModel
-from tests.toy import TinyGPT, awake, bits, mlp, numbers, picture, same_bits, same_picture, tokens
+from tests.toy import TinyGPT, bits, filled, mlp, numbers, picture, same_bits, same_picture, tokens
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def model():
     """Two adapters over an MLP, the first one active."""
     model = LoRAModel(mlp(), alpha=6)
     model.add_adapter("b", rank=2)
-    return awake(model)
+    return filled(model)
 
 
 def dense(model, mixture, x):
@@ -99,7 +99,7 @@ def test_lora_layers_parameters_is_what_the_optimiser_wants(model):
 
 def test_adapters_may_adapt_different_layers(model):
     model.add_adapter("last", target_modules=["2"])
-    awake(model)
+    filled(model)
     x = numbers(3, 6)
     model.set_adapter("last")
     hidden = mlp()[:2](x)
@@ -260,7 +260,7 @@ def test_two_disabled_blocks_that_end_in_any_order_leave_the_model_on(model):
 @pytest.fixture
 def with_head():
     model = LoRAModel(TinyGPT(tied=False), target_modules=["q_proj"], modules_to_save=["head"])
-    return awake(model)
+    return filled(model)
 
 
 def test_modules_to_save_are_trainable_copies_that_take_the_modules_place(with_head):
@@ -383,7 +383,7 @@ def test_remove_returns_the_base_and_leaves_no_trace():
     base.blocks[0].eval()
     base.blocks[1].q_proj.register_forward_hook(lambda module, args, output: None)
     before = picture(base)
-    model = awake(LoRAModel(base, modules_to_save=["norm"]))
+    model = filled(LoRAModel(base, modules_to_save=["norm"]))
     model(tokens()).sum().backward()
     assert model.remove() is base
     after = picture(base)
@@ -499,7 +499,7 @@ def test_layers_too_small_for_the_rank_are_left_out_and_reported(capsys):
 
 
 def test_several_overlays_on_different_bases_do_not_meet(model):
-    other = awake(LoRAModel(mlp()), seed=9)
+    other = filled(LoRAModel(mlp()), seed=9)
     x = numbers(3, 6)
     first, second = model(x), other(x)
     other.set_adapter(None)
@@ -525,7 +525,7 @@ def test_a_model_without_a_base_yet_lacks_attributes_and_says_so():
 
 
 def test_learnable_scaling_trains_for_each_layer():
-    model = awake(LoRAModel(mlp(), learnable_scaling=True))
+    model = filled(LoRAModel(mlp(), learnable_scaling=True))
     model(numbers(3, 6)).sum().backward()
     assert all(layer.scaling.grad.shape == (1,) for layer in model.lora_layers.values())
     model.set_adapter({"default": 0.5})
@@ -533,7 +533,7 @@ def test_learnable_scaling_trains_for_each_layer():
 
 
 def test_scaling_by_hand_on_one_layer_counts():
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     x = numbers(3, 6)
     for layer in model.lora_layers.values():
         layer.scaling = 0.0

@@ -5,7 +5,7 @@ import io
 
 from lora_teach import LoRALayer, LoRAModel
 from lora_teach.model import Hook
-from tests.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
+from tests.toy import TinyGPT, bits, filled, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_what_the_model_lacks_is_asked_of_the_base():
 
 
 def test_one_permanent_hook_a_module_whatever_is_switched():
-    model = awake(LoRAModel(TinyGPT()))
+    model = filled(LoRAModel(TinyGPT()))
     first = hooks_of(model)
     assert list(first) == list(model.lora_layers)
     assert all(len(found) == 1 for found in first.values())
@@ -87,7 +87,7 @@ def test_modules_may_be_called_with_keywords():
             return self.inner(input=x)
 
     base = fixed(Keyword())
-    model = awake(LoRAModel(base))
+    model = filled(LoRAModel(base))
     x = numbers(3, 6)
     with model.disabled():
         plain = model(x)
@@ -97,7 +97,7 @@ def test_modules_may_be_called_with_keywords():
 
 @pytest.mark.parametrize("shape", [(6,), (0, 6), (2, 0, 6), (2, 3, 6), (2, 3, 5, 6)], ids=str)
 def test_inputs_of_any_shape(shape):
-    model = awake(LoRAModel(fixed(nn.Linear(6, 4)), alpha=3))
+    model = filled(LoRAModel(fixed(nn.Linear(6, 4)), alpha=3))
     x = numbers(*shape)
     expected = torch.nn.functional.linear(x, model.base_model.weight, model.base_model.bias)
     assert torch.allclose(model(x), expected + update_by_hand(model, "", x), atol=1e-6)
@@ -106,7 +106,7 @@ def test_inputs_of_any_shape(shape):
 
 
 def test_inputs_that_are_not_contiguous():
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     x = numbers(6, 5, 3).transpose(0, 2)
     assert torch.allclose(model(x), model(x.contiguous()), atol=1e-6)
     model(x.requires_grad_()).sum().backward()
@@ -114,7 +114,7 @@ def test_inputs_that_are_not_contiguous():
 
 
 def test_sparse_inputs():
-    model = awake(LoRAModel(fixed(nn.Linear(6, 4))))
+    model = filled(LoRAModel(fixed(nn.Linear(6, 4))))
     x = numbers(3, 6).relu()
     assert torch.allclose(model(x.to_sparse()), model(x), atol=1e-6)
 
@@ -154,7 +154,7 @@ def by_hand(model, x, padding):
 def test_padding_masks_through_a_transformer_encoder(gradients, training, options):
     base, x, padding = encoder()
     real = ~padding
-    model = awake(LoRAModel(base, **options)).train(training)
+    model = filled(LoRAModel(base, **options)).train(training)
     with torch.set_grad_enabled(gradients):
         output = model(x, src_key_padding_mask=padding)
         model.set_adapter({"default": 0.5})
@@ -175,7 +175,7 @@ def test_an_encoder_that_is_switched_off_gives_its_old_output():
         fast, fast_unmasked = base(x, src_key_padding_mask=padding), base(x)
     base.requires_grad_(False)  # PyTorch picks its kernels by what needs a gradient, so both sides are frozen
     dense = base(x.clone().requires_grad_(), src_key_padding_mask=padding)
-    model = awake(LoRAModel(base))
+    model = filled(LoRAModel(base))
     with model.disabled():
         assert torch.equal(model(x, src_key_padding_mask=padding), dense)
         with torch.no_grad():
@@ -232,7 +232,7 @@ def test_a_forward_patched_onto_one_layer_counts():
 
 
 def test_a_hook_on_the_layer_counts():
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     x, seen = numbers(3, 6), []
     handle = model.lora_layers["2"].register_forward_hook(lambda module, args, output: seen.append(args[0].shape))
     model(x)
@@ -280,7 +280,7 @@ def test_a_replaced_layer_takes_part_and_trains():
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch.compile looks at it
 @pytest.mark.parametrize("swap", ["compiled", "scripted_wrapper", "sequential"])
 def test_layers_of_any_kind_of_module_can_take_the_place(swap):
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     x, layer = numbers(3, 6), model.lora_layers["2"]
     expected = model(x)
     if swap == "compiled":
@@ -294,12 +294,12 @@ def test_layers_of_any_kind_of_module_can_take_the_place(swap):
 
 
 def test_dropout_follows_the_hooked_modules_training():
-    model = awake(LoRAModel(mlp(), dropout=0.5))
+    model = filled(LoRAModel(mlp(), dropout=0.5))
     x = numbers(64, 6)
     model.eval()
     assert torch.equal(model(x), model(x))
     model.add_adapter("later", dropout=0.5)
-    awake(model)
+    filled(model)
     model.set_adapter("later")
     assert torch.equal(model(x), model(x))
     model.base_model[2].train()  # one module alone
@@ -343,7 +343,7 @@ def test_inactive_adapters_get_no_gradients_under_ddp(tmp_path):
         pytest.skip("torch.distributed is not built in")
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
-        model = awake(LoRAModel(TinyGPT()))
+        model = filled(LoRAModel(TinyGPT()))
         model.add_adapter("b")
         parallel = nn.parallel.DistributedDataParallel(model)
         for _ in range(2):  # the second forward would fail if a parameter had been left without a gradient
@@ -360,7 +360,7 @@ def test_inactive_adapters_get_no_gradients_under_ddp(tmp_path):
 @pytest.mark.parametrize("dtype", [*HALF, torch.float32, torch.float64])
 def test_adapters_are_float32_over_half_precision_and_else_the_bases_dtype(dtype):
     base = mlp(dtype)
-    model = awake(LoRAModel(base, learnable_scaling=True))
+    model = filled(LoRAModel(base, learnable_scaling=True))
     wanted = torch.float64 if dtype == torch.float64 else torch.float32
     assert {p.dtype for p in model.lora_layers.parameters()} == {wanted}
     x = numbers(3, 6, dtype=dtype)
@@ -368,7 +368,7 @@ def test_adapters_are_float32_over_half_precision_and_else_the_bases_dtype(dtype
     assert output.dtype == dtype
     output.float().sum().backward()
     assert {p.grad.dtype for p in model.lora_layers.parameters()} == {wanted}
-    exact = awake(LoRAModel(copy.deepcopy(model.remove()).double(), learnable_scaling=True))
+    exact = filled(LoRAModel(copy.deepcopy(model.remove()).double(), learnable_scaling=True))
     error = (output.double() - exact(x.double())).abs().max().item()
     assert error < {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 0.05)
 
@@ -376,7 +376,7 @@ def test_adapters_are_float32_over_half_precision_and_else_the_bases_dtype(dtype
 @pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("learnable", [False, True])
 def test_autocast(dtype, learnable):
-    model = awake(LoRAModel(mlp(), learnable_scaling=learnable))
+    model = filled(LoRAModel(mlp(), learnable_scaling=learnable))
     x = numbers(5, 6)
     exact = model(x)
     with torch.autocast("cpu", dtype=dtype):
@@ -427,7 +427,7 @@ class Shared(nn.Module):
 def test_two_adapters_may_know_one_module_under_two_names():
     model = LoRAModel(fixed(Shared()), target_modules=["first"])
     model.add_adapter("b", target_modules=["second"])
-    awake(model)
+    filled(model)
     before = bits(model.base_model)
     model.set_adapter({"default": 1.0, "b": 0.5})
     x = numbers(3, 6)
@@ -439,7 +439,7 @@ def test_two_adapters_may_know_one_module_under_two_names():
 
 @pytest.mark.parametrize("targets", [None, ["first", "second"], ["second"]], ids=str)
 def test_a_module_under_two_names_is_adapted_once(targets):
-    model = awake(LoRAModel(fixed(Shared()), target_modules=targets))
+    model = filled(LoRAModel(fixed(Shared()), target_modules=targets))
     [name] = model.lora_layers
     assert name == ("second" if targets == ["second"] else "first")
     assert len(model.base_model.first._forward_hooks) == 1
@@ -465,7 +465,7 @@ def test_a_tied_head_stays_tied_and_is_left_out():
 
 def test_a_bare_linear_can_be_the_base():
     base = fixed(nn.Linear(6, 4))
-    model = awake(LoRAModel(base))
+    model = filled(LoRAModel(base))
     x = numbers(3, 6)
     expected = nn.functional.linear(x, base.weight, base.bias) + update_by_hand(model, "", x)
     assert torch.allclose(model(x), expected, atol=1e-6)
@@ -483,9 +483,9 @@ def test_a_bare_linear_can_be_the_base():
 
 
 def test_a_deep_copy_is_independent():
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     model.add_adapter("b", rank=2)
-    awake(model, seed=3)
+    filled(model, seed=3)
     x = numbers(3, 6)
     twin = copy.deepcopy(model)
     assert torch.equal(twin(x), model(x))
@@ -504,7 +504,7 @@ def test_a_deep_copy_is_independent():
 
 
 def test_a_deep_copy_of_a_merged_model_unmerges_by_itself():
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     before = bits(model.base_model)
     model.merge()
     twin = copy.deepcopy(model)
@@ -516,7 +516,7 @@ def test_a_deep_copy_of_a_merged_model_unmerges_by_itself():
 
 
 def test_a_deep_copy_of_the_base_is_a_working_copy_of_the_whole():
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     x = numbers(3, 6)
     base = copy.deepcopy(model.base_model)
     expected = model(x)
@@ -529,9 +529,9 @@ def test_a_deep_copy_of_the_base_is_a_working_copy_of_the_whole():
 
 
 def test_torch_save_and_load_give_the_same_model():
-    model = awake(LoRAModel(TinyGPT()))
+    model = filled(LoRAModel(TinyGPT()))
     model.add_adapter("b", rank=2, learnable_scaling=True)
-    awake(model, seed=3)
+    filled(model, seed=3)
     model.set_adapter({"default": 0.3, "b": -0.7})
     file = io.BytesIO()
     torch.save(model.eval(), file)
@@ -560,7 +560,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(reentrant):
                 x = checkpoint(block, x, use_reentrant=reentrant)
             return self.head(x)
 
-    plain, saving = (awake(LoRAModel(kind(), dropout=0.1)) for kind in (TinyGPT, Checkpointed))
+    plain, saving = (filled(LoRAModel(kind(), dropout=0.1)) for kind in (TinyGPT, Checkpointed))
     for model in (plain, saving):
         torch.manual_seed(0)
         model(tokens()).square().sum().backward()
@@ -570,13 +570,13 @@ def test_gradient_checkpointing_gives_the_same_gradients(reentrant):
 
 
 def test_torch_export_holds_the_active_update():
-    model = awake(LoRAModel(TinyGPT())).eval()
+    model = filled(LoRAModel(TinyGPT())).eval()
     program = torch.export.export(model, (tokens(),))
     assert torch.allclose(program.module()(tokens()), model(tokens()), atol=1e-6)
 
 
 def test_inference_mode_leaves_a_trainable_model():
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     with torch.inference_mode():
         model(numbers(3, 6))
         model.merge()
@@ -590,7 +590,7 @@ def test_inference_mode_leaves_a_trainable_model():
 def test_hooks_of_the_users_own_stay_and_keep_their_order():
     base, seen = mlp(), {}
     base[2].register_forward_hook(lambda module, args, output: seen.update(before=output))
-    model = awake(LoRAModel(base))
+    model = filled(LoRAModel(base))
     base[2].register_forward_hook(lambda module, args, output: seen.update(after=output))
     output = model(numbers(3, 6))
     assert torch.equal(seen["after"], output)

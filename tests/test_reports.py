@@ -3,7 +3,7 @@
 import copy
 
 from lora_teach import LoRAModel, NonFiniteLoss, train, training_steps
-from tests.toy import TinyGPT, awake, bits, mlp, numbers, same_bits, tokens
+from tests.toy import TinyGPT, bits, filled, mlp, numbers, same_bits, tokens
 
 import peft
 import pytest
@@ -51,9 +51,9 @@ def test_the_targets_of_a_compiled_model_are_found_by_their_plain_names():
 
 def test_adapters_are_switched_and_mixed_after_compiling():
     # https://github.com/huggingface/diffusers/issues/11408
-    model = awake(LoRAModel(mlp(), rank=2))
+    model = filled(LoRAModel(mlp(), rank=2))
     model.add_adapter("b", rank=2)
-    awake(model)
+    filled(model)
     fast, x = torch.compile(model, backend="eager"), numbers(3, 6)
     fast(x)
     for choice in ("b", {"b": 0.5}, None, {"default": 0.3, "b": 0.7}):
@@ -174,7 +174,7 @@ def test_running_statistics_are_part_of_what_is_saved_or_do_not_move(tmp_path):
 
 def test_merging_in_bfloat16_rounds_once_and_unmerging_gives_the_base_back():
     # https://github.com/huggingface/peft/issues/1388
-    model = awake(LoRAModel(mlp(torch.bfloat16), rank=2), std=0.05)
+    model = filled(LoRAModel(mlp(torch.bfloat16), rank=2), std=0.05)
     before = bits(model.base_model)
     exact = {name: (model.base_model.get_submodule(name).weight.float() + layer.delta_weight()).bfloat16()
              for name, layer in model.lora_layers.items()}  # fmt: skip
@@ -226,7 +226,7 @@ def test_tokens_are_added_before_the_overlay_or_the_copy_is_seen_to_lag_behind(t
 
 def test_a_copy_of_a_model_is_no_second_door_to_the_first():
     # https://github.com/huggingface/peft/issues/1064: what merging, loading and adding do to one base
-    model = awake(LoRAModel(mlp(), rank=2))
+    model = filled(LoRAModel(mlp(), rank=2))
     before = bits(model.base_model)
     other = copy.deepcopy(model)
     other.remove(merge=True)

@@ -4,7 +4,7 @@ import inspect
 import math
 
 from lora_teach import History, LoRAModel, NonFiniteLoss, Step, train, training_steps
-from tests.toy import BadGradient, TinyGPT, awake, bits, fixed, mlp, pairs, picture, same_bits, tokens
+from tests.toy import BadGradient, TinyGPT, bits, filled, fixed, mlp, pairs, picture, same_bits, tokens
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def trained(model, **options):
 
 @pytest.fixture
 def model():
-    return awake(LoRAModel(mlp()))
+    return filled(LoRAModel(mlp()))
 
 
 # What a step is.
@@ -37,7 +37,7 @@ def test_steps_count_from_one_and_tell_loss_lr_and_seconds(model):
 
 
 def test_the_loop_is_adamw_written_out(model):
-    other = awake(LoRAModel(mlp()))
+    other = filled(LoRAModel(mlp()))
     optimizer = torch.optim.AdamW(other.lora_layers.parameters(), lr=1e-2, weight_decay=0.1, betas=(0.8, 0.95))
     losses = []
     for index in range(7):
@@ -75,7 +75,7 @@ def test_train_returns_the_history_and_its_lengths_agree(model, capsys):
     assert isinstance(history, History)
     assert len(history) == len(history.loss) == len(history.lr) == len(history.seconds) == 7
     assert history.stopped is None
-    assert history.loss == trained(awake(LoRAModel(mlp())))
+    assert history.loss == trained(filled(LoRAModel(mlp())))
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "")
 
@@ -282,7 +282,7 @@ def test_ctrl_c_leaves_the_last_whole_step_and_the_history(model, moment):
     history = train(model.eval(), list(pairs(9)) if moment != "after_step" else batches(), loss_fn, steps=9,
                     optimizer=optimizer, progress=False)  # fmt: skip
     assert torch.equal(torch.rand(2), expected)
-    other = awake(LoRAModel(mlp()))
+    other = filled(LoRAModel(mlp()))
     train(
         other, pairs(9), mse, steps=2, optimizer=torch.optim.SGD(other.trainable_parameters(), lr=0.1), progress=False
     )
@@ -336,7 +336,7 @@ def test_frozen_parameters_of_a_plain_module_stay():
 def test_fifty_steps_do_not_move_the_base_by_one_bit(weight_decay):
     model = LoRAModel(TinyGPT())
     model.add_adapter("inactive")
-    awake(model)
+    filled(model)
     before = bits(model)
     batches = [(tokens(seed=i), tokens(seed=i + 50).flatten()) for i in range(5)]
 
@@ -351,7 +351,7 @@ def test_fifty_steps_do_not_move_the_base_by_one_bit(weight_decay):
 
 def test_saved_modules_and_learnable_scalings_train_too():
     model = LoRAModel(TinyGPT(tied=False), modules_to_save=["head"], learnable_scaling=True)
-    awake(model)
+    filled(model)
     before = bits(model)
     batches = [(tokens(), tokens(seed=9).flatten())]
     train(model, batches, lambda o, t: nn.functional.cross_entropy(o.flatten(0, 1), t), steps=2, progress=False)
@@ -363,7 +363,7 @@ def test_saved_modules_and_learnable_scalings_train_too():
 
 def test_mixtures_are_trained_together(model):
     model.add_adapter("b")
-    awake(model).set_adapter({"default": 0.5, "b": 0.5})
+    filled(model).set_adapter({"default": 0.5, "b": 0.5})
     before = bits(model)
     train(model, pairs(), mse, steps=2, progress=False)
     moved = {key for key, value in bits(model).items() if not torch.equal(value, before[key])}
@@ -380,7 +380,7 @@ def test_a_replaced_layer_trains():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_bases_of_other_dtypes_train(dtype):
-    model = awake(LoRAModel(mlp(dtype), rank=2))
+    model = filled(LoRAModel(mlp(dtype), rank=2))
     batches = [(x.to(dtype), y.to(dtype)) for x, y in pairs()]
     history = train(model, batches, lambda o, t: mse(o.float(), t.float()), lr=1e-2, steps=30, progress=False)
     assert history.loss[-1] < history.loss[0]

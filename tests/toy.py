@@ -52,7 +52,7 @@ def fixed(module, seed=0):
     return module
 
 
-def awake(model, seed=1, std=0.3):
+def filled(model, seed=1, std=0.3):
     """Give every adapter of a LoRAModel numbers that depend on the seed alone."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

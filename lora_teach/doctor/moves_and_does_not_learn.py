@@ -181,13 +181,13 @@ def dropout_in_eval(case):
         return f"random numbers are drawn in evaluation mode in {some(noisy)}"
     if case.model.training:
         return None
-    awake = [one.place for one in case.active if one.origin != "ours" and any(
+    left_in_training = [one.place for one in case.active if one.origin != "ours" and any(
         isinstance(m, torch.nn.Dropout) and m.training and m.p > 0 for m in one.host.modules())]  # fmt: skip
     if case.overlay is not None:  # our layers follow the module that they stand beside
-        awake += [one.place for one in case.active if one.origin == "ours" and one.base is not None
+        left_in_training += [one.place for one in case.active if one.origin == "ours" and one.base is not None
                   and one.base.training and getattr(one.host, "dropout", 0) > 0]  # fmt: skip
-    if awake:
-        return f"the model is in evaluation mode, and dropout is in training mode in {some(awake)}"
+    if left_in_training:
+        return f"the model is in evaluation mode, and dropout is in training mode in {some(left_in_training)}"
 
 
 @fault(SYMPTOM, "layer.float(): keep A and B in float32 over a half-precision base; autocast casts them at use.")

@@ -6,7 +6,7 @@ from lora_teach import LoRAModel, cli
 from lora_teach.bases.name_gpt import load_name_gpt, name_loss
 from lora_teach.datasets import names
 from lora_teach.doctor import diagnose_folder
-from tests.toy import awake
+from tests.toy import filled
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 @pytest.fixture
 def folder(tmp_path):
-    awake(LoRAModel(load_name_gpt(), rank=2), std=0.03).save_adapter(tmp_path)
+    filled(LoRAModel(load_name_gpt(), rank=2), std=0.03).save_adapter(tmp_path)
     return tmp_path
 
 

@@ -11,7 +11,7 @@ from lora_teach.datasets.digits import rotated
 from lora_teach.doctor import diagnose
 from lora_teach.layer import VARIANTS
 from tests.doctor.setups import ORIGINS, TARGETS, ByHand, Plain, Setup, adapt, base_of, numbers, setup
-from tests.toy import awake
+from tests.toy import filled
 
 import peft
 import pytest
@@ -68,7 +68,7 @@ def two_adapters(origin):
 def mixed():
     one = setup("names", "ours")
     one.model.add_adapter("second", rank=2, target_modules=["q_proj", "v_proj"])
-    awake(one.model)
+    filled(one.model)
     one.model.set_adapter({"default": 0.7, "second": 0.3})
     return without(one, "optimizer")
 

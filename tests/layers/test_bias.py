@@ -6,7 +6,7 @@ import warnings
 from lora_teach import LoRAModel
 from lora_teach.peft_format.xray import lint
 from tests.peft_format.folders import change_config, change_tensors
-from tests.toy import awake, bits, fixed, numbers, picture, same_bits, same_picture
+from tests.toy import bits, filled, fixed, numbers, picture, same_bits, same_picture
 
 import pytest
 import torch
@@ -86,7 +86,7 @@ def test_they_are_saved_again_to_the_last_bit_and_peft_reads_them(tmp_path, opti
 
 
 def test_an_adapter_without_biases_is_saved_without():
-    assert not any("bias" in key for key in awake(LoRAModel(base(), rank=2)).adapters.state_dict())
+    assert not any("bias" in key for key in filled(LoRAModel(base(), rank=2)).adapters.state_dict())
 
 
 def test_a_mixture_takes_its_share_of_the_bias(tmp_path):

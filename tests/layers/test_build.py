@@ -9,7 +9,7 @@ from lora_teach.layers.conv2d import LoRAConv2d
 from lora_teach.layers.embedding import LoRAEmbedding
 from lora_teach.peft_format.xray import lint, xray
 from tests.test_architectures import close, llama, make
-from tests.toy import TinyGPT, awake, bits, fixed, numbers, picture, same_bits, same_picture, tokens
+from tests.toy import TinyGPT, bits, filled, fixed, numbers, picture, same_bits, same_picture, tokens
 
 import pytest
 import torch
@@ -84,7 +84,7 @@ def made(case, dtype=torch.float64, **options):
     wanted, maker, given = CASES[case]
     x = given()
     model = LoRAModel(plain(case, dtype), target_modules=wanted, **{"alpha": 6, **options})
-    awake(model).set_alpha(model.configs["default"].alpha)
+    filled(model).set_alpha(model.configs["default"].alpha)
     return model, x.to(dtype) if x.is_floating_point() else x
 
 
@@ -187,7 +187,7 @@ def test_mixing_adds_the_weighted_updates(case):
     name = next(iter(model.lora_layers))
     base_module = model.base_model.get_submodule(name)
     model.add_adapter("b", rank=2, target_modules=[name])
-    awake(model)
+    filled(model)
     inputs, outputs = [], []
 
     def note(module, args, output):
@@ -231,7 +231,7 @@ def test_the_file_goes_to_peft_and_back_and_is_equal_to_the_last_bit(case, tmp_p
 
 def test_a_language_models_embedding_goes_to_peft_and_back(tmp_path):
     base, batch = make(llama)  # PEFT adds the whole table to its file where it is called embed_tokens
-    model = awake(LoRAModel(base, alpha=6, target_modules=["embed_tokens", "q_proj"]))
+    model = filled(LoRAModel(base, alpha=6, target_modules=["embed_tokens", "q_proj"]))
     model.save_adapter(tmp_path / "ours")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -325,14 +325,14 @@ def test_a_circular_1x1_convolution_pads_nothing_and_is_adapted():
 # The layers alone.
 
 
-def awake_layer(layer):
+def filled_layer(layer):
     return fixed(layer, seed=4)
 
 
 @pytest.mark.parametrize("layer", [LoRAEmbedding(11, 8), LoRAConv2d(4, 6, 3)], ids=["embedding", "conv"])
 def test_the_face_is_a_lora_layers(layer):
     x = tokens() if isinstance(layer, LoRAEmbedding) else image(torch.float32)
-    layer = awake_layer(layer)
+    layer = filled_layer(layer)
     update = layer(x)
     layer.set_alpha(8)
     assert layer.scaling == 2

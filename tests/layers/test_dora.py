@@ -7,7 +7,7 @@ import warnings
 from lora_teach import LoRAModel, train
 from lora_teach.layers.dora import DoRALayer
 from tests.test_architectures import close, gpt2, llama, make
-from tests.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
+from tests.toy import TinyGPT, bits, filled, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
 
 import pytest
 import torch
@@ -20,10 +20,10 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
 def dora(base, **options):
-    """A DoRA model with awake factors, and magnitudes that are a little off the norms."""
+    """a DoRA model with filled factors, and magnitudes that are a little off the norms."""
     model = LoRAModel(base, variant="dora", **options)
     norms = [layer.magnitude.detach().clone() for layer in model.lora_layers.values()]
-    awake(model)
+    filled(model)
     with torch.no_grad():
         for layer, norm in zip(model.lora_layers.values(), norms, strict=True):
             layer.magnitude.mul_(0.3).add_(norm)
@@ -111,7 +111,7 @@ def test_a_new_dora_layer_changes_no_bit(dtype):
     assert torch.equal(
         model.lora_layers["2"].magnitude, mlp(dtype)[2].weight.to(torch.promote_types(dtype, torch.float32)).norm(dim=1)
     )
-    awake(model)
+    filled(model)
     for layer in model.lora_layers.values():
         layer.reset_parameters()
     assert torch.equal(model(x), mlp(dtype)(x))
@@ -139,7 +139,7 @@ def test_a_row_of_zeros_stays_zero_and_finite():
     x, expected = numbers(5, 6), base(numbers(5, 6))
     model = LoRAModel(base, variant="dora")
     assert torch.equal(model(x), expected)
-    awake(model)
+    filled(model)
     assert model(x).isfinite().all()
     model(x).sum().backward()
     assert all(p.grad.isfinite().all() for p in model.trainable_parameters())

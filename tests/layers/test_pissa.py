@@ -7,7 +7,7 @@ from lora_teach import LoRAConfig, LoRAModel, train
 from lora_teach.layers.pissa import PiSSALayer
 from lora_teach.peft_format.xray import lint, xray
 from tests.test_architectures import close, gpt2, llama, make
-from tests.toy import awake, bits, fixed, mlp, numbers, pairs, picture, same_bits, same_picture
+from tests.toy import bits, filled, fixed, mlp, numbers, pairs, picture, same_bits, same_picture
 
 import pytest
 import torch
@@ -98,7 +98,7 @@ def test_the_base_is_untouched_and_the_start_equal_to_rounding(dtype):
     assert model.lora_layers["0"].is_zero() and model.lora_layers["0"].lora_B.any()
     limit = {torch.float64: 1e-14, torch.float32: 1e-5}.get(dtype, 0.05)
     assert (model(x) - plain).abs().max() <= limit * plain.abs().max()
-    trained(model) if dtype == torch.float32 else awake(model)
+    trained(model) if dtype == torch.float32 else filled(model)
     with model.disabled():
         assert torch.equal(model(x), plain)
     assert same_bits(before, bits(model.remove()))
@@ -118,7 +118,7 @@ def test_merged_equals_unmerged_after_training():
 def test_it_mixes_as_plain_lora_does():
     model, x = trained(LoRAModel(mlp(), init="pissa")), numbers(5, 6)
     model.add_adapter("b", rank=2)
-    awake(model)
+    filled(model)
     model.set_adapter({"default": 0.5, "b": 2})
     weights = {
         name: module.weight.clone() for name, module in model.base_model.named_modules() if name in "02" and name

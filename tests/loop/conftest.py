@@ -1,11 +1,11 @@
 """A small LoRAModel to train."""
 
 from lora_teach import LoRAModel
-from tests.toy import awake, mlp
+from tests.toy import filled, mlp
 
 import pytest
 
 
 @pytest.fixture
 def model():
-    return awake(LoRAModel(mlp()))
+    return filled(LoRAModel(mlp()))

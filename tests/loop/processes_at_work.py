@@ -13,7 +13,7 @@ from lora_teach import LoRAModel, train, training_steps
 from lora_teach.utils import processes
 from lora_teach.utils.processes import whole
 from tests.tiny_language_model import tiny_model
-from tests.toy import TinyGPT, awake, mlp, numbers, pairs, tokens
+from tests.toy import TinyGPT, filled, mlp, numbers, pairs, tokens
 
 import torch
 from torch import nn
@@ -30,7 +30,7 @@ def still(tied=True, **options):
     model = TinyGPT(tied=tied)
     for block in model.blocks:
         block.dropout.p = 0.0
-    return awake(LoRAModel(model, **options))
+    return filled(LoRAModel(model, **options))
 
 
 def ragged(seed, rows=4):
@@ -54,9 +54,9 @@ def chats(count=5):
 UNEVEN = [(numbers(rows, 6, seed=rows), numbers(rows, 4, seed=rows + 50)) for rows in (8, 7, 1, 2)]
 LETTERS = [ragged(seed) for seed in range(5)]
 CASES = {  # what is trained, its batches, its loss, the options
-    "numbers": (lambda: awake(LoRAModel(mlp())), UNEVEN, mse, {"weight_decay": 0.1, "max_grad_norm": 0.5}),
+    "numbers": (lambda: filled(LoRAModel(mlp())), UNEVEN, mse, {"weight_decay": 0.1, "max_grad_norm": 0.5}),
     "letters": (still, LETTERS, letters, {"schedule": lambda done: 1 - done / 2}),
-    "chats": (lambda: awake(LoRAModel(tiny_model(), rank=2), std=0.1), chats(), None, {}),
+    "chats": (lambda: filled(LoRAModel(tiny_model(), rank=2), std=0.1), chats(), None, {}),
     "accumulated": (still, LETTERS, letters, {"accumulate": 3}),
     "rank 1": (partial(still, rank=1, learnable_scaling=True), LETTERS, letters, {}),
     "saved modules": (
@@ -85,7 +85,7 @@ def trained(model):
 
 
 def own_optimizer(**more):
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     optimizer = torch.optim.SGD(model.trainable_parameters(), lr=0.05, momentum=0.9)
     history = train(model, UNEVEN, mse, steps=20, optimizer=optimizer, progress=False, **more)
     return {"loss": history.loss, "trained": trained(model)}
@@ -103,7 +103,7 @@ def sometimes_unused(**more):
             return self.often(x) + (self.seldom(x) if x[0, 0] > 0 else 0)
 
     torch.manual_seed(0)
-    model = awake(LoRAModel(Branches()))
+    model = filled(LoRAModel(Branches()))
     batches = [(numbers(4, 6, seed=n), numbers(4, 4, seed=n + 9)) for n in range(6)]
     for n, (inputs, _) in enumerate(batches):
         inputs[:, 0] = 1.0 if n % 3 == 0 else -1.0
@@ -113,7 +113,7 @@ def sometimes_unused(**more):
 
 def kept(folder, seen=None, **more):
     """A run with dropout and a look at held-out batches that is kept in ``folder``, and left after ``seen`` steps."""
-    model = awake(LoRAModel(TinyGPT(), dropout=0.2))
+    model = filled(LoRAModel(TinyGPT(), dropout=0.2))
     loader = torch.utils.data.DataLoader(
         [tuple(pair) for pair in zip(*ragged(0, rows=9), strict=True)], 4, shuffle=True
     )
@@ -158,7 +158,7 @@ def other_base():
 def blown_up():
     batches = pairs(3)
     batches[2][0][-1] = float("nan")  # in the rows of the last process
-    train(awake(LoRAModel(mlp())), batches, mse, steps=5, progress=False)
+    train(filled(LoRAModel(mlp())), batches, mse, steps=5, progress=False)
 
 
 def nothing_is_written(*_, **__):
@@ -176,7 +176,7 @@ def work(folder):
         if not processes.is_writer():
             replace, os.replace = os.replace, nothing_is_written
         kept(folder / f"broken-{shard}", seen=12, shard=shard)
-        model = awake(LoRAModel(mlp()))
+        model = filled(LoRAModel(mlp()))
         train(model, pairs(), mse, steps=3, progress=False, shard=shard)
         model.save_adapter(folder / f"adapter-{shard}")
         if not processes.is_writer():
@@ -196,7 +196,7 @@ def work(folder):
 
 def die(folder):
     """Train until process 1 is killed, as a machine without memory kills, or raises an error."""
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     for step in training_steps(model, pairs(), mse, steps=10**6, checkpoint=folder, checkpoint_every=5):
         if step.index == 12 and processes.rank() == 1:
             if sys.argv[2] == "killed":

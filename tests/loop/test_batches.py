@@ -3,7 +3,7 @@
 from collections import namedtuple
 
 from lora_teach import LoRAModel, train, training_steps
-from tests.toy import awake, bits, mlp, numbers, pairs, picture, same_bits
+from tests.toy import bits, filled, mlp, numbers, pairs, picture, same_bits
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ mse = nn.functional.mse_loss
 
 def trained(batches, loss_fn=mse, base=mlp):
     """The losses of a short run."""
-    model = awake(LoRAModel(base()))
+    model = filled(LoRAModel(base()))
     return [step.loss for step in training_steps(model, batches, loss_fn, lr=1e-2, steps=4)]
 
 
@@ -60,7 +60,7 @@ def test_mappings_are_passed_as_keywords_and_the_outputs_loss_is_used():
 
 
 def test_a_loss_fn_gets_the_whole_mapping_as_targets():
-    model = awake(LoRAModel(WithKeywords()))
+    model = filled(LoRAModel(WithKeywords()))
     mappings = [{"x": inputs} for inputs, _ in pairs()]
     seen = []
 
@@ -98,7 +98,7 @@ def test_a_one_shot_iterator_that_runs_out_says_so_and_leaves_a_usable_model(mod
             state = bits(model)
     assert len(done) == 3
     assert same_bits(state, bits(model))
-    train(awake(LoRAModel(mlp())), iter(pairs()), mse, steps=3, progress=False)  # and one that lasts is fine
+    train(filled(LoRAModel(mlp())), iter(pairs()), mse, steps=3, progress=False)  # and one that lasts is fine
 
 
 def test_a_loss_that_nobody_computes_is_refused(model):

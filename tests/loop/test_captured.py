@@ -7,7 +7,7 @@ from lora_teach import LoRAModel, NonFiniteLoss, train, training, training_steps
 from lora_teach.loop import captured
 from lora_teach.loop.captured import MOST, can_capture
 from tests.tiny_language_model import tiny_model
-from tests.toy import TinyGPT, awake, bits, mlp, numbers, pairs, same_bits, tokens
+from tests.toy import TinyGPT, bits, filled, mlp, numbers, pairs, same_bits, tokens
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_what_cant_be_captured_says_why_and_what_to_do(device, given, accumulate
 
 
 def test_on_a_cpu_the_run_is_the_one_without_capture():
-    model, other = (awake(LoRAModel(mlp())) for _ in range(2))
+    model, other = (filled(LoRAModel(mlp())) for _ in range(2))
     with pytest.warns(UserWarning, match="capture=True"):
         history = train(model, pairs(), mse, steps=4, capture=True, progress=False)
     assert history.loss == train(other, pairs(), mse, steps=4, progress=False).loss
@@ -99,7 +99,7 @@ def counting(monkeypatch):
 def test_the_first_batch_of_each_shape_runs_as_it_is_written_and_the_others_as_a_graph(pretend):
     batches = [(numbers(n, 6, seed=n), numbers(n, 4, seed=n + 50)) for n in (3, 5, 7)]
     options = {"lr": 1e-2, "steps": 10, "schedule": lambda done: 1 - done, "max_grad_norm": 0.1, "progress": False}
-    model, other = (awake(LoRAModel(mlp())) for _ in range(2))
+    model, other = (filled(LoRAModel(mlp())) for _ in range(2))
     history, expected = train(model, batches, mse, capture=True, **options), train(other, batches, mse, **options)
     assert len(pretend) == 7 and len(set(pretend)) == 3
     assert history.loss == pytest.approx(expected.loss, rel=1e-5)
@@ -110,7 +110,7 @@ def test_the_first_batch_of_each_shape_runs_as_it_is_written_and_the_others_as_a
 @pytest.mark.parametrize("at", [1, 2, 3, 7])
 def test_what_is_not_finite_is_undone_as_without_capture(pretend, at):
     def stopped(**options):
-        model, batches = awake(LoRAModel(mlp())), pairs(10)
+        model, batches = filled(LoRAModel(mlp())), pairs(10)
         batches[at - 1] = (batches[at - 1][0] * math.nan, batches[at - 1][1])
         with pytest.raises(NonFiniteLoss, match=f"at step {at}.*inputs of this batch hold nan") as caught:
             train(model, batches, mse, lr=1e-3, steps=10, progress=False, **options)
@@ -121,7 +121,7 @@ def test_what_is_not_finite_is_undone_as_without_capture(pretend, at):
 
 
 def test_a_graph_is_dropped_when_what_it_takes_for_granted_changes(pretend):
-    model = awake(LoRAModel(mlp()))
+    model = filled(LoRAModel(mlp()))
     for step in training_steps(model, pairs(1), mse, lr=1e-3, steps=9, capture=True):
         if step.index == 4:
             model.set_alpha(40)
@@ -131,10 +131,10 @@ def test_a_graph_is_dropped_when_what_it_takes_for_granted_changes(pretend):
 def test_too_many_shapes_and_a_capture_that_fails_are_told(pretend):
     batches = [(numbers(n, 6, seed=n), numbers(n, 4, seed=n + 50)) for n in range(1, MOST + 3)]
     with pytest.warns(UserWarning, match=f"batches come in more than {MOST} shapes; pad them"):
-        train(awake(LoRAModel(mlp())), batches, mse, steps=30, capture=True, progress=False)
+        train(filled(LoRAModel(mlp())), batches, mse, steps=30, capture=True, progress=False)
     assert not pretend
     captured._Graph.fails = True
-    model, other = (awake(LoRAModel(mlp())) for _ in range(2))
+    model, other = (filled(LoRAModel(mlp())) for _ in range(2))
     with pytest.warns(UserWarning, match="CUDA could not record it .*operation not permitted"):
         history = train(model, pairs(), mse, steps=8, capture=True, progress=False)
     assert not pretend
@@ -142,7 +142,7 @@ def test_too_many_shapes_and_a_capture_that_fails_are_told(pretend):
 
 
 def test_an_interrupted_replay_is_undone(pretend, monkeypatch):
-    model, other = (awake(LoRAModel(mlp())) for _ in range(2))
+    model, other = (filled(LoRAModel(mlp())) for _ in range(2))
     done = train(other, pairs(1), mse, steps=3, progress=False)
 
     def third(graph, batch, replay=captured._Graph.replay):
@@ -159,7 +159,7 @@ def test_an_interrupted_replay_is_undone(pretend, monkeypatch):
 
 def test_a_kept_run_of_either_kind_is_not_taken_for_the_other(pretend, tmp_path):
     def kept(folder, seen=None, capture=True):
-        model = awake(LoRAModel(mlp(), dropout=0.2))
+        model = filled(LoRAModel(mlp(), dropout=0.2))
         options = {"steps": 20, "checkpoint": folder, "checkpoint_every": 5, "capture": capture}
         for step in training_steps(model, pairs(), mse, lr=1e-2, schedule=lambda done: 1 - done, **options):
             if step.index == seen:
@@ -216,7 +216,7 @@ def run(make, batches, loss_fn, steps=50, **options):
     torch.manual_seed(0)
     model = make().to(CUDA)
     if isinstance(model, LoRAModel):
-        awake(model, std=0.1)
+        filled(model, std=0.1)
     return model, train(model, batches, loss_fn, lr=1e-3, steps=steps, progress=False, **options)
 
 
@@ -310,7 +310,7 @@ def test_a_batch_that_holds_more_than_tensors_goes_on_as_it_is_written(replays):
 def test_what_is_changed_between_two_steps_is_seen(replays):
     def losses(**options):
         torch.manual_seed(0)
-        model, seen = awake(LoRAModel(mlp().to(CUDA))), []
+        model, seen = filled(LoRAModel(mlp().to(CUDA))), []
         for step in training_steps(model, pairs(1), mse, lr=1e-3, steps=16, **options):
             seen.append(step.loss)
             if step.index == 6:
@@ -327,7 +327,7 @@ def test_what_is_changed_between_two_steps_is_seen(replays):
 def test_between_two_steps_the_gradients_are_those_of_the_step():
     def gradients(**options):
         torch.manual_seed(0)
-        model, seen = awake(LoRAModel(mlp().to(CUDA))), []
+        model, seen = filled(LoRAModel(mlp().to(CUDA))), []
         batches = [(numbers(n, 6, seed=n), numbers(n, 4, seed=n + 50)) for n in (3, 5)]
         for _ in training_steps(model, batches, mse, lr=1e-3, steps=9, **options):
             seen += [p.grad.clone() for p in model.trainable_parameters()]
@@ -343,7 +343,7 @@ def test_between_two_steps_the_gradients_are_those_of_the_step():
 def test_a_loss_that_is_not_finite_leaves_what_eager_leaves(at):
     def stopped(**options):
         torch.manual_seed(0)
-        model, batches = awake(LoRAModel(mlp().to(CUDA))), pairs(10)
+        model, batches = filled(LoRAModel(mlp().to(CUDA))), pairs(10)
         batches[at - 1] = (batches[at - 1][0] * math.nan, batches[at - 1][1])
         with pytest.raises(NonFiniteLoss, match=f"at step {at}.*inputs of this batch hold nan") as caught:
             train(model, batches, mse, lr=1e-3, steps=10, progress=False, **options)
@@ -383,7 +383,7 @@ class TurnsBad(nn.Module):
 def test_an_update_that_is_not_finite_is_undone():
     def stopped(**options):
         torch.manual_seed(0)
-        model = awake(LoRAModel(TurnsBad().to(CUDA)))
+        model = filled(LoRAModel(TurnsBad().to(CUDA)))
         with pytest.raises(NonFiniteLoss, match="the parameters are not finite after step 6"):
             train(model, pairs(), mse, lr=1e-3, steps=10, progress=False, **options)
         return model
@@ -405,7 +405,7 @@ def test_the_callers_random_numbers_are_left_alone():
 def test_a_kept_run_goes_on_to_the_same_bits(tmp_path):
     def kept(folder, seen=None, **options):
         torch.manual_seed(0)
-        model = awake(LoRAModel(mlp().to(CUDA), dropout=0.2))
+        model = filled(LoRAModel(mlp().to(CUDA), dropout=0.2))
         options = {"steps": 20, "checkpoint": folder, "checkpoint_every": 5, "capture": True} | options
         for step in training_steps(model, pairs(), mse, lr=1e-2, schedule=lambda done: 1 - done, **options):
             if step.index == seen:

@@ -2,7 +2,7 @@
 
 from lora_teach import LoRAModel, train, training_steps
 from lora_teach.loop.optimizer import set_lrs
-from tests.toy import awake, bits, mlp, pairs, same_bits
+from tests.toy import bits, filled, mlp, pairs, same_bits
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def test_an_optimiser_of_ones_own_is_used(model):
     before = model.lora_layers["2"].lora_B.detach().clone()
     [step] = training_steps(model, pairs(), mse, steps=1, optimizer=optimizer, lr=99)
     assert step.lr == 0.1
-    other = awake(LoRAModel(mlp()))
+    other = filled(LoRAModel(mlp()))
     mse(other(pairs()[0][0]), pairs()[0][1]).backward()
     assert torch.allclose(model.lora_layers["2"].lora_B, before - 0.1 * other.lora_layers["2"].lora_B.grad)
 

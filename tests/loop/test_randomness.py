@@ -2,7 +2,7 @@
 
 from lora_teach import LoRAModel, train, training_steps
 from lora_teach.loop.randomness import IsolatedRandomness
-from tests.toy import awake, bits, mlp, numbers, same_bits
+from tests.toy import bits, filled, mlp, numbers, same_bits
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def shuffled():
 
 
 def run(seed, model=None):
-    model = model or awake(LoRAModel(mlp(), dropout=0.3))
+    model = model or filled(LoRAModel(mlp(), dropout=0.3))
     return [step.loss for step in training_steps(model, shuffled(), mse, steps=12, seed=seed)], bits(model)
 
 
@@ -59,7 +59,7 @@ def test_the_callers_gpus_are_not_seeded_by_a_run_on_the_cpu(model, monkeypatch)
 
 def test_random_numbers_drawn_between_steps_do_not_change_the_run():
     losses, _ = run(seed=5)
-    model = awake(LoRAModel(mlp(), dropout=0.3))
+    model = filled(LoRAModel(mlp(), dropout=0.3))
     noisy = []
     for step in training_steps(model, shuffled(), mse, steps=12, seed=5):
         noisy.append(step.loss)

@@ -5,7 +5,7 @@ from functools import partial
 from lora_teach import LoRAModel, train, training_steps
 from lora_teach.loop.weights import counted, weights_of
 from tests.tiny_language_model import tiny_model
-from tests.toy import TinyGPT, awake, bits, mlp, pairs, same_bits, tokens
+from tests.toy import TinyGPT, bits, filled, mlp, pairs, same_bits, tokens
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def test_four_batches_teach_what_one_of_all_their_rows_would(case):
     make, parts, loss_fn = CASES[case]
 
     def trained(batches, **options):
-        model = awake(LoRAModel(make().eval(), rank=2), std=0.1)
+        model = filled(LoRAModel(make().eval(), rank=2), std=0.1)
         return model, train(model, batches, loss_fn, lr=1e-2, steps=6, progress=False, **options)
 
     model, history = trained(parts, accumulate=4)
@@ -70,7 +70,7 @@ def test_four_batches_teach_what_one_of_all_their_rows_would(case):
 def test_a_part_without_any_target_weighs_nothing():
     inputs, targets = ragged(0)
     parts = [(inputs, targets), (inputs, torch.full_like(targets, -100))]
-    model, whole = (awake(LoRAModel(TinyGPT(), rank=2)) for _ in range(2))
+    model, whole = (filled(LoRAModel(TinyGPT(), rank=2)) for _ in range(2))
     both = train(model, parts, letters, steps=3, accumulate=2, seed=4, progress=False)
     assert torch.isfinite(torch.tensor(both.loss)).all()
     assert both.loss[0] == pytest.approx(train(whole, parts[:1], letters, steps=1, seed=4, progress=False).loss[0])
@@ -118,7 +118,7 @@ def test_accumulate_is_a_whole_number_of_at_least_one(value, error):
 
 def test_a_kept_run_goes_on_to_the_same_bits_and_only_with_as_many(tmp_path):
     def run(folder, seen=None, accumulate=2):
-        model = awake(LoRAModel(TinyGPT(), rank=2, dropout=0.2))
+        model = filled(LoRAModel(TinyGPT(), rank=2, dropout=0.2))
         batches = torch.utils.data.DataLoader(list(zip(*joined([ragged(n) for n in range(5)]), strict=True)), 3, True)
         options = {"steps": 6, "accumulate": accumulate, "checkpoint": folder, "checkpoint_every": 2}
         for step in training_steps(model, batches, letters, **options):

@@ -4,7 +4,7 @@ import copy
 import io
 
 from lora_teach import LoRAModel, NonFiniteLoss, train, training_steps
-from tests.toy import awake, bits, mlp, numbers, same_bits
+from tests.toy import bits, filled, mlp, numbers, same_bits
 
 import peft
 import pytest
@@ -28,7 +28,7 @@ WRITING = ["save_pretrained", "push_to_hub", "save_to_hub", "save", "save_model"
 
 @pytest.mark.parametrize("name", WRITING)
 def test_what_writes_the_base_alone_is_refused_unless_the_adapter_is_in_its_weights(name, tmp_path):
-    model = awake(LoRAModel(Writing(nn.Linear(6, 4)), rank=2))
+    model = filled(LoRAModel(Writing(nn.Linear(6, 4)), rank=2))
     with pytest.raises(AttributeError, match=rf"{name}.*without the adapter.*save_adapter.*remove\(merge=True\)"):
         getattr(model, name)(tmp_path)
     assert getattr(model.base_model, name)(tmp_path) == "written"
@@ -41,7 +41,7 @@ def test_what_writes_the_base_alone_is_refused_unless_the_adapter_is_in_its_weig
 @pytest.mark.parametrize("name", WRITING)
 def test_under_a_merge_saved_modules_would_be_left_out_and_it_is_refused_too(name, tmp_path):
     base = Writing(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
-    model = awake(LoRAModel(base, rank=2, target_modules=["0"], modules_to_save=["2"]))
+    model = filled(LoRAModel(base, rank=2, target_modules=["0"], modules_to_save=["2"]))
     with model.merged(), pytest.raises(AttributeError, match=rf"{name}.*remove\(merge=True\)"):
         getattr(model, name)(tmp_path)
     copy = model.saved_modules["default"]["2"].weight.detach().clone()
@@ -105,7 +105,7 @@ class Counting(nn.Module):
 
 def with_norm(norm):
     base = nn.Sequential(nn.Linear(6, 8), norm, nn.ReLU(), nn.Linear(8, 4))
-    return awake(LoRAModel(base, rank=2)), base
+    return filled(LoRAModel(base, rank=2)), base
 
 
 def spectral():
@@ -185,7 +185,7 @@ def by_torch_save(model):
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, by_torch_save])
 def test_a_copy_made_inside_a_block_is_in_no_block(duplicate):
-    model, x = awake(LoRAModel(mlp(), rank=2)), numbers(3, 6)
+    model, x = filled(LoRAModel(mlp(), rank=2)), numbers(3, 6)
     expected = model(x)
     with model.disabled():
         one = duplicate(model)

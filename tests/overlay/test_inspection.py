@@ -3,7 +3,7 @@
 import copy
 
 from lora_teach import LoRAModel, train
-from tests.toy import TinyGPT, awake, bits, mlp, numbers, same_bits
+from tests.toy import TinyGPT, bits, filled, mlp, numbers, same_bits
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ CHANGES = [replaced, taken_out, resized, hooks_cleared, swapped_by_a_copy]
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("options", [{}, {"target_modules": ["0"], "modules_to_save": ["2"]}], ids=["adapted", "saved"])
 def test_a_base_that_was_changed_under_the_overlay_is_seen_before_it_matters(tmp_path, change, options):
-    model = awake(LoRAModel(mlp(), rank=2, **options))
+    model = filled(LoRAModel(mlp(), rank=2, **options))
     change(model)
     for use in (lambda: trained(model), model.merge, lambda: model.save_adapter(tmp_path / "new")):
         with pytest.raises(RuntimeError, match="'2' was (replaced|resized).*no effect there.*remove"):
@@ -56,7 +56,7 @@ def test_a_base_that_was_changed_under_the_overlay_is_seen_before_it_matters(tmp
 
 
 def test_a_module_replaced_under_a_merge_is_seen_when_it_is_undone():
-    model = awake(LoRAModel(mlp(), rank=2))
+    model = filled(LoRAModel(mlp(), rank=2))
     old, before = model.base_model[2], bits(model.base_model)
     model.merge()
     replaced(model)
@@ -68,7 +68,7 @@ def test_a_module_replaced_under_a_merge_is_seen_when_it_is_undone():
 
 
 def test_what_does_no_harm_is_let_through(tmp_path):
-    model = awake(LoRAModel(mlp(), rank=2))
+    model = filled(LoRAModel(mlp(), rank=2))
     model.base_model[0].weight = nn.Parameter(model.base_model[0].weight.detach().clone(), requires_grad=False)
     model.base_model.load_state_dict(mlp(seed=4).state_dict())  # other weights in the same places
     model.base_model[0].register_forward_hook(lambda *_: None)
@@ -105,8 +105,8 @@ def test_what_would_train_nothing_is_said_before_the_first_step(kind):
     assert same_bits(bits(model), before)
 
 
-def test_a_learnable_scaling_of_zero_trains_once_b_is_awake():
-    model = awake(LoRAModel(mlp(), rank=2, learnable_scaling=True))
+def test_a_learnable_scaling_of_zero_trains_once_b_is_not_zero():
+    model = filled(LoRAModel(mlp(), rank=2, learnable_scaling=True))
     model.set_alpha(0)
     trained(model)
     assert all(layer.scaling.any() for layer in model.lora_layers.values())

@@ -3,7 +3,7 @@
 from lora_teach import LoRALayer, LoRAModel
 from lora_teach.overlay import merging
 from lora_teach.overlay.nested_modules import walk
-from tests.toy import TinyGPT, awake, bits, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
+from tests.toy import TinyGPT, bits, filled, fixed, mlp, numbers, picture, same_bits, same_picture, tokens
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 def model():
     model = LoRAModel(mlp(), alpha=6)
     model.add_adapter("b", rank=2, learnable_scaling=True)
-    return awake(model)
+    return filled(model)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -25,7 +25,7 @@ def model():
 def test_merged_equals_unmerged_and_unmerging_restores_the_last_bit(dtype, choice):
     model = LoRAModel(mlp(dtype))
     model.add_adapter("b", rank=2)
-    awake(model).set_adapter(choice)
+    filled(model).set_adapter(choice)
     x, before = numbers(5, 6, dtype=dtype), bits(model.base_model)
     output = model(x)
     model.merge()
@@ -71,7 +71,7 @@ def test_a_mixture_is_summed_wide_and_cast_once(dtype):
     model = LoRAModel(base)
     for name in ("b", "c"):
         model.add_adapter(name)
-    awake(model, std=0.05).set_adapter({"default": 1.0, "b": 1.0, "c": -0.5})
+    filled(model, std=0.05).set_adapter({"default": 1.0, "b": 1.0, "c": -0.5})
     wide = base.weight.detach().double()
     for name, weight in model.active_adapters.items():
         wide += weight * model.adapters[name][""].delta_weight().detach().double()
@@ -204,7 +204,7 @@ def test_saving_while_merged_saves_the_adapter(model, tmp_path):
 
 
 def test_a_merged_model_keeps_its_saved_modules_in_use():
-    model = awake(LoRAModel(TinyGPT(tied=False), target_modules=["q_proj"], modules_to_save=["head"])).eval()
+    model = filled(LoRAModel(TinyGPT(tied=False), target_modules=["q_proj"], modules_to_save=["head"])).eval()
     output = model(tokens())
     with model.merged():
         assert torch.allclose(model(tokens()), output, atol=1e-5)
@@ -227,18 +227,18 @@ def refused(model, pattern):
 def test_a_shared_weight_is_refused():
     base = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4), "c": nn.Linear(4, 4)})
     base["c"].weight = base["a"].weight
-    refused(awake(LoRAModel(base, target_modules=["b", "a"])), "a: its weight is shared with c.weight.*clone")
+    refused(filled(LoRAModel(base, target_modules=["b", "a"])), "a: its weight is shared with c.weight.*clone")
 
 
 def test_a_weight_that_the_base_itself_holds_too_is_refused_under_its_name_there():
     base = nn.Sequential(nn.Linear(4, 4))
     base.own = base[0].weight
-    refused(awake(LoRAModel(base)), "0: its weight is shared with own, which merging would change")
+    refused(filled(LoRAModel(base)), "0: its weight is shared with own, which merging would change")
 
 
 def test_a_head_that_was_tied_after_the_overlay_is_refused():
     base = TinyGPT(tied=False)
-    model = awake(LoRAModel(base))
+    model = filled(LoRAModel(base))
     base.head.weight = base.embedding.weight
     refused(model, "head: its weight is shared with embedding.weight")
 
@@ -261,7 +261,7 @@ def test_a_quantised_weight_is_adapted_but_not_merged_into():
     base[2] = Int8Linear(base[2])
     x = numbers(3, 6)
     plain = base(x)
-    model = awake(LoRAModel(base))
+    model = filled(LoRAModel(base))
     assert model.lora_layers["2"].lora_A.dtype == torch.float32
     hidden = base[:2](x)
     assert torch.allclose(model(x), base[2].forward(hidden) + model.lora_layers["2"](hidden), atol=1e-6)
@@ -274,7 +274,7 @@ def test_a_quantised_weight_is_adapted_but_not_merged_into():
 
 def test_an_eight_bit_float_is_quantised_too():
     base = mlp()
-    model = awake(LoRAModel(base))
+    model = filled(LoRAModel(base))
     base[2].weight = nn.Parameter(base[2].weight.to(torch.float8_e4m3fn), requires_grad=False)
     with pytest.raises(ValueError, match="2: its weight is quantised.*float8_e4m3fn"):
         model.merge()
@@ -291,7 +291,7 @@ def test_a_weight_on_the_meta_device_is_refused():
 
 def test_the_weight_of_a_conv1d_is_the_other_way_round():
     transformers = pytest.importorskip("transformers")
-    model = awake(LoRAModel(nn.Sequential(fixed(transformers.pytorch_utils.Conv1D(6, 6)))))  # square: no shape tells
+    model = filled(LoRAModel(nn.Sequential(fixed(transformers.pytorch_utils.Conv1D(6, 6)))))  # square: no shape tells
     x = numbers(3, 6)
     output = model(x)
     with model.merged():
@@ -306,7 +306,7 @@ def test_a_layer_without_a_delta_weight_is_refused(model):
 def test_a_parametrised_bias_is_refused_too():
     base = mlp()
     nn.utils.parametrize.register_parametrization(base[2], "bias", nn.Identity())
-    refused(awake(LoRAModel(base)), "2: its weight is parametrised")
+    refused(filled(LoRAModel(base)), "2: its weight is parametrised")
 
 
 def test_a_parametrised_weight_is_refused():
@@ -323,7 +323,7 @@ def test_a_parametrised_weight_is_refused():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
 def test_an_overflow_is_refused(dtype):
-    model = awake(LoRAModel(mlp(dtype)))
+    model = filled(LoRAModel(mlp(dtype)))
     with torch.no_grad():
         model.lora_layers["2"].lora_B.fill_(torch.finfo(dtype).max / 2)
         model.lora_layers["2"].lora_A.fill_(10)
@@ -337,7 +337,7 @@ def test_an_adapter_with_nan_is_refused(model):
 
 
 def test_remove_with_merge_refuses_a_saved_head_that_is_tied():
-    model = awake(LoRAModel(TinyGPT(), target_modules=["q_proj"], modules_to_save=["head"])).eval()
+    model = filled(LoRAModel(TinyGPT(), target_modules=["q_proj"], modules_to_save=["head"])).eval()
     output = model(tokens())
     before = picture(model)
     with pytest.raises(ValueError, match="head.*shared with embedding.weight"):
@@ -352,7 +352,7 @@ def test_remove_with_merge_refuses_a_saved_head_that_is_tied():
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 def test_ctrl_c_half_way_restores_everything(monkeypatch, at):
-    model = awake(LoRAModel(TinyGPT()))
+    model = filled(LoRAModel(TinyGPT()))
     before, calls, real = picture(model), [], merging.merged_weight
 
     def interrupted(module, parts):
@@ -371,7 +371,7 @@ def test_ctrl_c_half_way_restores_everything(monkeypatch, at):
 
 
 def test_ctrl_c_between_the_copying_of_a_weight_and_the_next_restores_everything(monkeypatch):
-    model = awake(LoRAModel(TinyGPT()))
+    model = filled(LoRAModel(TinyGPT()))
     before, real = picture(model), torch.Tensor.copy_
 
     def interrupted(self, *args, **kwargs):
@@ -395,7 +395,7 @@ def test_a_learners_layer_can_be_merged_if_it_has_delta_weight():
 
     model = LoRAModel(mlp())
     model.lora_layers["2"] = Mine(8, 4)
-    awake(model)
+    filled(model)
     x = numbers(3, 6)
     output = model(x)
     with model.merged():

@@ -3,7 +3,7 @@
 import types
 
 from lora_teach import LoRAModel
-from tests.toy import awake, bits, numbers, same_bits
+from tests.toy import bits, filled, numbers, same_bits
 
 import pytest
 import torch
@@ -75,7 +75,7 @@ def test_a_forward_that_does_more_is_adapted_but_never_merged_into(kind):
     base = nn.Sequential()
     base.layer = REFUSED[kind]()
     before = bits(base)
-    model = awake(LoRAModel(base, rank=2, target_modules=["layer"]))
+    model = filled(LoRAModel(base, rank=2, target_modules=["layer"]))
     x = numbers(3, 2, 5, 5) if isinstance(base.layer, nn.Conv2d) else numbers(3, 6)
     assert not torch.allclose(model(x), base.layer.forward(x))
     for merge in (model.merge, lambda: model.remove(merge=True)):
@@ -86,7 +86,7 @@ def test_a_forward_that_does_more_is_adapted_but_never_merged_into(kind):
 
 @pytest.mark.parametrize("layer", [Renamed(6, 8), nn.modules.linear.NonDynamicallyQuantizableLinear(6, 8)])
 def test_a_subclass_with_torchs_forward_is_merged_into(layer):
-    model, x = awake(LoRAModel(nn.Sequential(layer), rank=2)), numbers(3, 6)
+    model, x = filled(LoRAModel(nn.Sequential(layer), rank=2)), numbers(3, 6)
     expected = model(x)
     with model.merged():
         assert torch.allclose(model(x), expected, atol=1e-5)
@@ -98,7 +98,7 @@ def test_falcons_linear_layer_is_known_and_accelerates_hooks_are_seen_through():
     accelerated._hf_hook, accelerated._old_forward = object(), accelerated.forward
     accelerated.forward = lambda x: accelerated._old_forward(x)
     for layer in (falcon.FalconLinear(6, 8), accelerated):
-        model, x = awake(LoRAModel(nn.Sequential(layer), rank=2)), numbers(3, 6)
+        model, x = filled(LoRAModel(nn.Sequential(layer), rank=2)), numbers(3, 6)
         expected = model(x)
         with model.merged():
             assert torch.allclose(model(x), expected, atol=1e-5)
@@ -111,7 +111,7 @@ def test_dora_which_turns_the_weight_needs_a_known_forward_too(kind):
 
 
 def test_a_weight_that_was_tied_after_wrapping_is_not_merged_into():
-    model = awake(LoRAModel(nn.ModuleDict({"a": nn.Linear(6, 6), "b": nn.Linear(6, 6)}), rank=2, target_modules=["a"]))
+    model = filled(LoRAModel(nn.ModuleDict({"a": nn.Linear(6, 6), "b": nn.Linear(6, 6)}), rank=2, target_modules=["a"]))
     model.base_model["b"].weight = model.base_model["a"].weight
     with pytest.raises(ValueError, match="^a: its weight is shared with b.weight"):
         model.merge()

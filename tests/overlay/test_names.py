@@ -4,7 +4,7 @@ import re
 
 from lora_teach import LoRAModel, train
 from lora_teach.peft_format.lint import lint
-from tests.toy import TinyGPT, awake, bits, mlp, numbers, same_bits, tokens
+from tests.toy import TinyGPT, bits, filled, mlp, numbers, same_bits, tokens
 
 import peft
 import pytest
@@ -58,7 +58,7 @@ OPTIONS = {
 @pytest.mark.parametrize("kind", WRAPS)
 def test_a_wrapped_base_has_the_plain_ones_names_effect_and_file(tmp_path, kind):
     plain, wrapped = (
-        awake(LoRAModel(wrap(TinyGPT(tied=False).eval()), **OPTIONS)) for wrap in (lambda b: b, WRAPS[kind])
+        filled(LoRAModel(wrap(TinyGPT(tied=False).eval()), **OPTIONS)) for wrap in (lambda b: b, WRAPS[kind])
     )
     assert list(wrapped.lora_layers) == list(plain.lora_layers)
     expected = plain(tokens())
@@ -94,13 +94,13 @@ def test_an_adapter_added_after_compiling_counts():
     fast = compiled(model)
     fast(x)
     model.add_adapter("b", rank=2, target_modules=["2"])
-    awake(model).set_adapter("b")
+    filled(model).set_adapter("b")
     assert torch.equal(fast(x), model(x)) and not torch.allclose(fast(x), mlp()(x))
 
 
 @pytest.mark.parametrize("wrapper", ["_orig_mod.", "module.", "_orig_mod.module.", "_fsdp_wrapped_module."])
 def test_a_file_that_was_saved_from_a_wrapped_model_is_understood_and_linted(tmp_path, wrapper):
-    model = awake(LoRAModel(mlp(), rank=2, rank_pattern={"0": 3}))
+    model = filled(LoRAModel(mlp(), rank=2, rank_pattern={"0": 3}))
     model.save_adapter(tmp_path)
     file, config = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"
     tensors = {key.replace("base_model.model.", f"base_model.model.{wrapper}"): v for key, v in load_file(file).items()}
@@ -121,7 +121,7 @@ def test_a_base_of_many_layers_named_one_by_one_can_be_read_again(tmp_path):
             }
         )
 
-    model = awake(LoRAModel(base(), rank=1, target_modules=r"student\.(?!7$).*"))
+    model = filled(LoRAModel(base(), rank=1, target_modules=r"student\.(?!7$).*"))
     assert len(model.lora_layers) == 1499
     model.save_adapter(tmp_path)
     again = LoRAModel.from_pretrained(base(), tmp_path)
@@ -135,7 +135,7 @@ def test_names_that_end_as_an_adapted_one_does_stay_out_of_the_file(tmp_path, na
         outer = nn.ModuleDict({"a": inner, "b": nn.ModuleDict({"a": nn.ModuleDict({"q": nn.Linear(2, 2)})})})
         return outer if names == "deep" else nn.ModuleDict({"a": nn.ModuleDict({"q": nn.Linear(2, 2)}), "x": outer})
 
-    model = awake(LoRAModel(base(), rank=1, target_modules=r"a\.q"))
+    model = filled(LoRAModel(base(), rank=1, target_modules=r"a\.q"))
     assert list(model.lora_layers) == ["a.q"]
     model.save_adapter(tmp_path)
     assert list(LoRAModel.from_pretrained(base(), tmp_path).lora_layers) == ["a.q"]

@@ -4,7 +4,7 @@ import copy
 
 from lora_teach import LoRALayer, LoRAModel
 from lora_teach.overlay.nested_modules import NestedModules
-from tests.toy import TinyGPT, awake, bits, numbers, same_bits, tokens
+from tests.toy import TinyGPT, bits, filled, numbers, same_bits, tokens
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 
 @pytest.fixture
 def model():
-    return awake(LoRAModel(TinyGPT()))
+    return filled(LoRAModel(TinyGPT()))
 
 
 def test_layers_are_found_under_the_names_that_named_modules_gives(model):
@@ -129,7 +129,7 @@ class WithDictNames(nn.Module):
 def test_a_base_may_have_layers_called_keys_values_and_items(tmp_path):
     torch.manual_seed(0)
     base = WithDictNames()
-    model = awake(LoRAModel(copy.deepcopy(base), rank=2))
+    model = filled(LoRAModel(copy.deepcopy(base), rank=2))
     x = numbers(3, 4)
     assert list(model.lora_layers) == ["keys", "values", "items"]
     assert model.lora_layers.keys is model.lora_layers["keys"]

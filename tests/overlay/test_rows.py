@@ -7,7 +7,7 @@ from lora_teach import LoRALayer, LoRAModel, training_steps
 from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt, sample_names
 from lora_teach.layers.bias import take_on
 from tests.tiny_language_model import tiny_model
-from tests.toy import TinyGPT, awake, fixed, mlp, numbers, picture, same_picture, tokens
+from tests.toy import TinyGPT, filled, fixed, mlp, numbers, picture, same_picture, tokens
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def model():
     model = LoRAModel(TinyGPT(tied=False).double(), alpha=6, target_modules=["q_proj", "v_proj"])
     model.add_adapter("b", rank=2, target_modules=["q_proj", "v_proj"], scaling="alpha/sqrt(r)")
     model.add_adapter("wide", rank=3, target_modules=["v_proj", "head"], learnable_scaling=True)
-    return awake(model).eval()
+    return filled(model).eval()
 
 
 def separately(model, names, *inputs):
@@ -71,7 +71,7 @@ def test_gradients_are_those_of_separate_calls(model):
 def test_inputs_of_any_shape_and_half_precision(shape, dtype):
     model = LoRAModel(mlp(dtype))
     model.add_adapter("b", rank=2)
-    awake(model)
+    filled(model)
     x, names = numbers(*shape, dtype=dtype), ["b", None, "b", "default"]
     tolerance = 1e-12 if dtype == torch.float64 else 0.1
     assert torch.allclose(together(model, names, x), separately(model, names, x), rtol=tolerance, atol=tolerance)
@@ -108,21 +108,21 @@ def test_a_layer_that_does_more_counts(model, change):
 def test_dora_and_embeddings():
     model = LoRAModel(TinyGPT(tied=False).double(), target_modules=["q_proj"], variant="dora")
     model.add_adapter("b", target_modules=["embedding", "q_proj"])
-    awake(model).eval()
+    filled(model).eval()
     x, names = tokens(3), ["b", None, "default"]
     assert torch.allclose(together(model, names, x), separately(model, names, x), rtol=1e-12, atol=1e-12)
 
 
 def test_convolutions():
     model = LoRAModel(fixed(nn.Sequential(nn.Conv2d(2, 6, 3))).double(), target_modules=["0"], rank=2)
-    awake(model)
+    filled(model)
     x, names = numbers(3, 2, 5, 5, dtype=torch.float64), ["default", None, "default"]
     assert torch.allclose(together(model, names, x), separately(model, names, x), rtol=1e-12, atol=1e-12)
 
 
 def test_dropout_in_training_is_each_adapters_own(model):
     model.add_adapter("dropped", rank=2, dropout=0.9)
-    awake(model)
+    filled(model)
     for block in model.base_model.blocks:
         block.dropout.p = 0.0
     x, names = tokens(3), ["dropped", "b", None]
@@ -243,7 +243,7 @@ def test_a_base_whose_first_dimension_is_not_the_batch_is_refused():
 def language_model():
     model = LoRAModel(tiny_model(), alpha=8)
     model.add_adapter("b", rank=2, target_modules=["q_proj", "down_proj"])
-    return awake(model).eval()
+    return filled(model).eval()
 
 
 @pytest.mark.parametrize("beams", [1, 3])

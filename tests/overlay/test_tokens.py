@@ -7,7 +7,7 @@ from lora_teach import LoRAConfig, LoRAModel, train
 from lora_teach.layers.tokens import TrainedTokens
 from lora_teach.peft_format.xray import lint, xray
 from tests.tiny_language_model import tiny_model
-from tests.toy import TinyGPT, awake, bits, fixed, picture, same_bits, same_picture, tokens
+from tests.toy import TinyGPT, bits, filled, fixed, picture, same_bits, same_picture, tokens
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def way(request):
 def test_a_new_one_changes_nothing_and_trained_it_is_the_base_with_other_rows(way):
     model = adapted(way)
     assert torch.equal(model(X).logits, base(WAYS[way][0])(X).logits)
-    awake(model)
+    filled(model)
     assert torch.allclose(model(X).logits, rows_by_hand(model, way)(X).logits, rtol=1e-12, atol=1e-12)
     assert model.base_model.lm_head.weight is model.base_model.model.embed_tokens.weight or not WAYS[way][0]
 
@@ -65,7 +65,7 @@ def test_only_the_rows_are_counted_and_lora_layers_has_none(way):
 
 def test_logits_and_gradients_equal_pefts_both_ways(way, tmp_path):
     peft = pytest.importorskip("peft")
-    model = awake(adapted(way))
+    model = filled(adapted(way))
     model.save_adapter(tmp_path / "ours")
     theirs = peft.PeftModel.from_pretrained(base(WAYS[way][0]), tmp_path / "ours", is_trainable=True).double().eval()
     logits = model(X).logits
@@ -101,7 +101,7 @@ def test_a_peft_adapter_that_lists_tokens_is_read(tmp_path):
 
 
 def test_saved_and_loaded_is_equal_to_the_last_bit(way, tmp_path):
-    model = awake(adapted(way))
+    model = filled(adapted(way))
     model.save_adapter(tmp_path)
     again = LoRAModel.from_pretrained(base(WAYS[way][0]), tmp_path)
     assert torch.equal(again(X).logits, model(X).logits)
@@ -110,7 +110,7 @@ def test_saved_and_loaded_is_equal_to_the_last_bit(way, tmp_path):
 
 
 def test_merging_writes_the_rows_and_unmerging_the_old_bits(way):
-    model = awake(adapted(way))
+    model = filled(adapted(way))
     logits, before = model(X).logits, bits(model.base_model)
     with model.merged():
         assert torch.allclose(model(X).logits, logits, rtol=1e-12, atol=1e-12)
@@ -128,7 +128,7 @@ def test_merging_writes_the_rows_and_unmerging_the_old_bits(way):
 def test_removed_it_leaves_no_trace(way):
     plain = base(WAYS[way][0])
     before = picture(plain)
-    model = awake(LoRAModel(plain, target_modules=["q_proj"], trainable_token_indices=WAYS[way][1]))
+    model = filled(LoRAModel(plain, target_modules=["q_proj"], trainable_token_indices=WAYS[way][1]))
     model(X)
     assert same_picture(before, picture(model.remove()))
 
@@ -142,9 +142,9 @@ def test_training_moves_these_rows_and_nothing_of_the_base():
 
 
 def test_several_adapters_each_with_its_own_and_in_rows():
-    model = awake(adapted("tied"))
+    model = filled(adapted("tied"))
     model.add_adapter("b", rank=2, target_modules=["v_proj"], trainable_token_indices=[1, 3, 5])
-    awake(model, seed=4)
+    filled(model, seed=4)
     alone = []
     for name in ("b", None, "default"):
         model.set_adapter(name)
@@ -159,7 +159,7 @@ def test_several_adapters_each_with_its_own_and_in_rows():
 
 
 def test_half_precision_keeps_rows_in_float32():
-    model = awake(LoRAModel(tiny_model().bfloat16(), target_modules=["q_proj"], trainable_token_indices=[3]))
+    model = filled(LoRAModel(tiny_model().bfloat16(), target_modules=["q_proj"], trainable_token_indices=[3]))
     rows = model.saved_modules["default"]["model.embed_tokens"].rows
     assert rows.dtype == torch.float32 and model(X).logits.dtype == torch.bfloat16
     model(X, labels=X).loss.backward()
@@ -238,7 +238,7 @@ def test_a_resized_table_is_refused():
 
 
 def test_rows_that_do_not_fit_the_config_are_told(tmp_path):
-    awake(adapted("tied")).save_adapter(tmp_path)
+    filled(adapted("tied")).save_adapter(tmp_path)
     config_file, weights_file = tmp_path / "adapter_config.json", tmp_path / "adapter_model.safetensors"
     config, tensors = json.loads(config_file.read_text()), load_file(weights_file)
     config_file.write_text(json.dumps(config | {"trainable_token_indices": {"model.embed_tokens": [1, 2, 3]}}))

@@ -3,7 +3,7 @@
 import json
 
 from lora_teach import LoRAModel
-from tests.toy import TinyGPT, awake, tokens
+from tests.toy import TinyGPT, filled, tokens
 
 import pytest
 import torch
@@ -72,7 +72,7 @@ def base(dtype=torch.float32):
 
 
 def adapted(kind, dtype=torch.float32):
-    return awake(LoRAModel(base(dtype), **KINDS[kind])).eval()
+    return filled(LoRAModel(base(dtype), **KINDS[kind])).eval()
 
 
 def change_config(folder, **changes):

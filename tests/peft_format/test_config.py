@@ -13,7 +13,7 @@ from lora_teach.peft_format.config import (
     to_peft,
 )
 from tests.peft_format.folders import CONFIG, WEIGHTS, adapted, base, change_config
-from tests.toy import awake, fixed, numbers
+from tests.toy import filled, fixed, numbers
 
 import pytest
 import torch
@@ -125,7 +125,7 @@ def test_a_pattern_for_one_layer_never_catches_another(tmp_path):
         def forward(self, x):
             return self.inner["xfc"](self.inner["fc"](self.fc(x)))
 
-    model = awake(LoRAModel(fixed(Nested()), rank=2, rank_pattern={"^fc": 3}))
+    model = filled(LoRAModel(fixed(Nested()), rank=2, rank_pattern={"^fc": 3}))
     assert [layer.rank for layer in model.lora_layers.values()] == [3, 2, 2]
     model.save_adapter(tmp_path)
     x = numbers(3, 8)

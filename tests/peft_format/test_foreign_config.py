@@ -7,7 +7,7 @@ from lora_teach import LoRAModel
 from lora_teach.peft_format.xray import lint, xray
 from lora_teach.utils import patterns
 from tests.peft_format.folders import CONFIG, WEIGHTS, adapted, base, by_peft, change_config, change_tensors
-from tests.toy import awake, tokens
+from tests.toy import filled, tokens
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def test_all_linear_takes_the_layers_that_the_file_has(words, more, tmp_path):
 
 
 def test_all_linear_leaves_out_the_output_layer_as_peft_did(tmp_path):
-    model = awake(LoRAModel(base(), target_modules=["q_proj", "v_proj"])).eval()
+    model = filled(LoRAModel(base(), target_modules=["q_proj", "v_proj"])).eval()
     model.save_adapter(tmp_path)
     change_config(tmp_path, target_modules="all-linear")
     read = LoRAModel.from_pretrained(base(), tmp_path).eval()

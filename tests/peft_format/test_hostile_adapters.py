@@ -13,7 +13,7 @@ from lora_teach.peft_format.folder import CONFIG_FILE, WEIGHTS_FILE
 from lora_teach.peft_format.xray import lint, xray
 from tests.peft_format.folders import adapted, base
 from tests.peft_format.hostile import mutate
-from tests.toy import awake, bits, picture, same_bits, same_picture
+from tests.toy import bits, filled, picture, same_bits, same_picture
 
 import pytest
 
@@ -60,7 +60,7 @@ def attempts(folder, plain, model):
 def test_a_hostile_folder_is_refused_or_loads_and_changes_nothing(good, tmp_path, first, monkeypatch):
     global seen
     monkeypatch.setattr("lora_teach.utils.patterns.SECONDS", 0.5)
-    plain, model = base(), awake(LoRAModel(base(), target_modules=["v_proj"]))
+    plain, model = base(), filled(LoRAModel(base(), target_modules=["v_proj"]))
     before, before_model, secret = picture(plain), picture(model), good[1]
     outcomes = []
     room = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -20,7 +20,7 @@ from tests.peft_format.folders import (
     say_twice,
     whole_numbers,
 )
-from tests.toy import TinyGPT, awake, bits, fixed, mlp, picture, same_bits, same_picture, tokens
+from tests.toy import TinyGPT, bits, filled, fixed, mlp, picture, same_bits, same_picture, tokens
 
 import pytest
 import torch
@@ -106,7 +106,7 @@ def test_mixing_weights_are_never_saved(tmp_path):
 def test_a_further_adapter_is_loaded_inactive(tmp_path):
     model = adapted("plain")
     model.save_adapter(tmp_path)
-    other = awake(LoRAModel(base(), rank=2), seed=9).eval()
+    other = filled(LoRAModel(base(), rank=2), seed=9).eval()
     output = other(tokens())
     other.load_adapter(tmp_path, "loaded")
     assert torch.equal(other(tokens()), output)
@@ -119,7 +119,7 @@ def test_a_further_adapter_is_loaded_inactive(tmp_path):
 def test_other_adapters_are_saved_by_name(tmp_path):
     model = adapted("plain")
     model.add_adapter("b", rank=2)
-    awake(model, seed=5)
+    filled(model, seed=5)
     model.save_adapter(tmp_path, "b")
     model.set_adapter("b")
     again = LoRAModel.from_pretrained(base(), tmp_path / "b", adapter_name="mine")
@@ -130,7 +130,7 @@ def test_other_adapters_are_saved_by_name(tmp_path):
 def test_an_adapter_that_is_not_called_default_lies_in_a_sub_folder_as_pefts_does(tmp_path):
     model = adapted("plain")
     model.add_adapter("b", rank=2)
-    awake(model, seed=5)
+    filled(model, seed=5)
     for name in ("default", "b"):
         model.save_adapter(tmp_path, name)
     assert sorted(path.name for path in tmp_path.iterdir()) == [CONFIG, WEIGHTS, "b"]
@@ -155,7 +155,7 @@ def test_an_adapter_of_saved_modules_alone_is_re_read(tmp_path):
         def forward(self, x):
             return self.head(self.embedding(x))
 
-    model = awake(LoRAModel(fixed(HeadOnly()), modules_to_save=["head"]))
+    model = filled(LoRAModel(fixed(HeadOnly()), modules_to_save=["head"]))
     model.save_adapter(tmp_path)
     assert torch.equal(LoRAModel.from_pretrained(fixed(HeadOnly()), tmp_path)(tokens()), model(tokens()))
 
@@ -185,7 +185,7 @@ def test_a_failed_saving_keeps_the_old_adapter(tmp_path, monkeypatch):
 
     monkeypatch.setattr("lora_teach.peft_format.save_load.save_file", full)
     with pytest.raises(OSError, match="no space"):
-        awake(model, seed=9).save_adapter(tmp_path)
+        filled(model, seed=9).save_adapter(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -275,7 +275,7 @@ def test_the_bases_own_weights_in_a_file_are_passed_over_and_others_are_refused(
 
 
 def test_a_tied_weight_of_the_base_is_known_under_either_name(tmp_path):
-    model = awake(LoRAModel(TinyGPT(), target_modules=["q_proj"])).eval()
+    model = filled(LoRAModel(TinyGPT(), target_modules=["q_proj"])).eval()
     model.save_adapter(tmp_path)
     keys = [f"base_model.model.{name}.weight" for name in ("head", "embedding")]
     own = model.base_model.head.weight.detach()
@@ -360,7 +360,7 @@ WRONG = {
 @pytest.mark.parametrize(("spoil", "exception", "words"), WRONG.values(), ids=WRONG)
 def test_a_wrong_folder_is_refused_and_nothing_changes(folder, spoil, exception, words):
     spoil(folder)
-    plain, model = base(), awake(LoRAModel(base(), target_modules=["v_proj"]))
+    plain, model = base(), filled(LoRAModel(base(), target_modules=["v_proj"]))
     before, before_model = picture(plain), picture(model)
     for load in (
         lambda: LoRAModel.from_pretrained(plain, folder),
@@ -452,7 +452,7 @@ torch.save(out, sys.argv[2])
 def test_a_model_saved_whole_loads_in_a_fresh_process_and_gives_equal_outputs(tmp_path):
     model = LoRAModel(mlp(), dropout=0.1)
     model.add_adapter("b", rank=2, learnable_scaling=True)
-    awake(model).eval()
+    filled(model).eval()
     torch.save(model, tmp_path / "model.pt")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(

@@ -12,7 +12,7 @@ from lora_teach.peft_format import swap
 from lora_teach.peft_format.lint import lint
 from lora_teach.peft_format.xray import xray
 from tests.peft_format.folders import CONFIG, WEIGHTS, adapted, base, by_peft, change_tensors
-from tests.toy import awake, tokens
+from tests.toy import filled, tokens
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ class Killed(BaseException):
 
 def model_of(options, seed):
     torch.manual_seed(seed)
-    return awake(LoRAModel(base(), target_modules=["q_proj"], **options)).eval()
+    return filled(LoRAModel(base(), target_modules=["q_proj"], **options)).eval()
 
 
 def output(folder):

@@ -2,7 +2,7 @@
 
 from lora_teach import LoRAModel, train
 from lora_teach.bases.quantized import QuantizedLinear, quantize, quantize_, quantize_with_bitsandbytes_
-from tests.toy import awake, fixed, numbers
+from tests.toy import filled, fixed, numbers
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_a_step_is_the_one_over_the_dequantised_layers(dtype):
     for layer, module in zip(wide, quantised, strict=True):
         if isinstance(module, QuantizedLinear):
             layer.weight.copy_(module.dequantize())
-    models = [awake(LoRAModel(base, rank=4), std=0.05) for base in (quantised, wide)]
+    models = [filled(LoRAModel(base, rank=4), std=0.05) for base in (quantised, wide)]
     outputs = [model(x) for model in models]
     torch.testing.assert_close(*outputs)
     for output in outputs:
@@ -42,7 +42,7 @@ def test_a_step_is_the_one_over_the_dequantised_layers(dtype):
 
 
 def test_a_captured_step_replays():
-    model, x = awake(LoRAModel(quantize_(plain()), rank=4)), numbers(16, 256).cuda()
+    model, x = filled(LoRAModel(quantize_(plain()), rank=4)), numbers(16, 256).cuda()
     parameters = model.trainable_parameters()
 
     def step():

@@ -8,7 +8,7 @@ from lora_teach.doctor import diagnose
 from lora_teach.measure import lora_parameters, measure_memory, predict_flops, predict_memory
 from lora_teach.measure.costs import new_base, random_batch
 from lora_teach.measure.flops import count_flops
-from tests.toy import awake, bits, fixed, numbers, picture, same_bits, same_picture
+from tests.toy import bits, filled, fixed, numbers, picture, same_bits, same_picture
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def test_a_new_adapter_changes_no_bit_and_removing_it_leaves_none(base):
     expected, found = base(x), bits(base)
     model = LoRAModel(base, rank=RANK)
     assert list(model.lora_layers) == ["0", "2", "4"] and torch.equal(model(x), expected)
-    assert not torch.equal(awake(model)(x), expected)
+    assert not torch.equal(filled(model)(x), expected)
     assert torch.equal(model.remove()(x), expected) and same_bits(bits(base), found)
 
 
@@ -65,7 +65,7 @@ def test_adapters_are_float32_and_numbers_are_counted_not_bytes(base):
 
 def test_outputs_and_gradients_are_those_over_the_dequantised_layers(base):
     over_plain = dequantised(base)
-    models = [awake(LoRAModel(one, rank=RANK), std=0.05).train() for one in (base, over_plain)]
+    models = [filled(LoRAModel(one, rank=RANK), std=0.05).train() for one in (base, over_plain)]
     outputs = [model(numbers(5, IN)) for model in models]
     torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
     for output in outputs:
@@ -76,7 +76,7 @@ def test_outputs_and_gradients_are_those_over_the_dequantised_layers(base):
 
 
 def test_merging_is_refused_in_words_and_nothing_changes(base):
-    model = awake(LoRAModel(base, rank=RANK))
+    model = filled(LoRAModel(base, rank=RANK))
     found = picture(model)
     for merge in (model.merge, lambda: model.remove(merge=True)):
         with pytest.raises(ValueError, match="0: its weight is quantised.*adapter beside it.*dequantize_"):
@@ -90,7 +90,7 @@ def test_dora_is_refused(base):
 
 
 def test_a_saved_adapter_comes_back_and_a_copy_answers_alike(base, tmp_path):
-    model, x = awake(LoRAModel(base, rank=RANK)), numbers(5, IN)
+    model, x = filled(LoRAModel(base, rank=RANK)), numbers(5, IN)
     expected = model(x)
     assert torch.equal(copy.deepcopy(model)(x), expected)
     model.save_adapter(tmp_path)
@@ -108,7 +108,7 @@ def test_it_trains_and_the_doctor_finds_nothing(base):
 
 
 def test_dequantised_under_the_overlay_it_merges_and_is_as_good_as_beside():
-    model, x = awake(LoRAModel(quantize_(plain()), rank=RANK)), numbers(5, IN)
+    model, x = filled(LoRAModel(quantize_(plain()), rank=RANK)), numbers(5, IN)
     expected = model(x)
     assert dequantize_(model) is model and torch.equal(model(x), expected)
     model.merge()
@@ -121,9 +121,9 @@ def test_dequantised_under_the_overlay_it_merges_and_is_as_good_as_beside():
 
 
 def test_merged_into_the_weights_from_before_quantising_it_is_another_model():
-    model, x = awake(LoRAModel(quantize_(plain()), rank=RANK)), numbers(50, IN)
+    model, x = filled(LoRAModel(quantize_(plain()), rank=RANK)), numbers(50, IN)
     expected = model(x)
-    wrong = awake(LoRAModel(plain(), rank=RANK))(x)
+    wrong = filled(LoRAModel(plain(), rank=RANK))(x)
     again = quantize_(dequantize_(model).remove(merge=True))(x)
     off = [((one - expected).norm() / expected.norm()).item() for one in (wrong, again)]
     assert all(0.02 < one < 0.5 for one in off)
@@ -131,14 +131,14 @@ def test_merged_into_the_weights_from_before_quantising_it_is_another_model():
 
 def test_half_precision_beside_four_bits():
     base = quantize_(plain().bfloat16())
-    model = awake(LoRAModel(base, rank=RANK))
+    model = filled(LoRAModel(base, rank=RANK))
     assert model(numbers(5, IN, dtype=torch.bfloat16)).dtype == torch.bfloat16
     assert {parameter.dtype for parameter in model.lora_layers.parameters()} == {torch.float32}
 
 
 def test_peft_over_it_computes_and_differentiates_as_ours():
     peft = pytest.importorskip("peft")
-    ours = awake(LoRAModel(quantize_(plain()), rank=RANK, alpha=6))
+    ours = filled(LoRAModel(quantize_(plain()), rank=RANK, alpha=6))
     config = peft.LoraConfig(r=RANK, lora_alpha=6, target_modules=["0", "2", "4"])
     theirs = peft.inject_adapter_in_model(config, quantize_(plain()))
     pairs = []
@@ -182,7 +182,7 @@ def test_what_cannot_be_predicted_is_said():
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch.compile's own doing
 def test_a_compiled_model_follows_and_so_do_checkpointed_blocks():
-    model, x = awake(LoRAModel(quantize_(plain()), rank=RANK)).train(), numbers(5, IN)
+    model, x = filled(LoRAModel(quantize_(plain()), rank=RANK)).train(), numbers(5, IN)
     expected = model(x)
     expected.sum().backward()
     grads = [parameter.grad.clone() for parameter in model.trainable_parameters()]
