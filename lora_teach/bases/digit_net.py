@@ -4,8 +4,8 @@ So small (26,122 parameters) that 200 training steps take a fraction of a second
 is dragged.
 """
 
-from lora_teach.bases.name_gpt import evaluating
 from lora_teach.datasets.shipped import shipped_file
+from lora_teach.utils.evaluating import evaluating
 
 import torch
 import torch.nn.functional as F

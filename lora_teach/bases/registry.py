@@ -4,11 +4,12 @@ import sys
 
 from lora_teach.bases.generation import generating_greedily
 from lora_teach.bases.language_models import load_language_model
-from lora_teach.bases.name_gpt import evaluating, load_name_gpt, name_loss
+from lora_teach.bases.name_gpt import load_name_gpt, name_loss
 from lora_teach.bases.quantized import quantize_, quantize_with_bitsandbytes_
 from lora_teach.bases.smollm2 import load_smollm2
 from lora_teach.datasets import chats, names
 from lora_teach.datasets.jsonl import NOT_USED, Example, check_text, located, read_objects, refuse_unused
+from lora_teach.utils.evaluating import evaluating
 from lora_teach.utils.validation import check_choice
 
 import torch

@@ -1,7 +1,6 @@
 """Held-out batches, looked at while a run trains: the trained numbers of its best look are kept."""
 
 import math
-from contextlib import contextmanager
 
 from lora_teach.loop.batches import loss_of, to_device
 from lora_teach.loop.fingerprints import Digest
@@ -9,10 +8,9 @@ from lora_teach.loop.history import NonFiniteLoss
 from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.rollback import copy_all
 from lora_teach.loop.weights import counted
+from lora_teach.utils.evaluating import evaluating
 from lora_teach.utils.processes import agreed, in_shards_as, whole
 from lora_teach.utils.validation import check_count
-
-import torch
 
 LOOKS = 10  # of a run, unless it is said otherwise
 
@@ -29,7 +27,7 @@ def losses(model, batches, loss_fn=None):
         ValueError: No batch has a target that counts.
     """
     device, found = next(model.parameters()).device, []
-    with evaluated(model):
+    with evaluating(model):
         for batch in batches:
             count = counted(batch, loss_fn, model)
             if count:
@@ -44,19 +42,6 @@ def mean_loss(model, batches, loss_fn=None):
     """Return the loss of ``model`` on ``batches``, a mean over all targets that count; see `losses`."""
     found = losses(model, batches, loss_fn)
     return sum(loss * count for loss, count in found) / sum(count for _, count in found)
-
-
-@contextmanager
-def evaluated(model):
-    """Within the block each module is in evaluation mode and nothing records gradients; then all is as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class Validation:

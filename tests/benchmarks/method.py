@@ -112,25 +112,30 @@ def report(size, what, taken, pairs):
         print(f"{size:12} {what:17} {above} / {below}: {quartiles(ratios, '.3f')}")
 
 
-def main():
-    """Run both sizes and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def read_options(description):
+    """Return ``(rounds, device, dtype)`` from the command line, with torch's threads set, and print what runs."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", type=torch.device, default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
-    device, dtype = options.device, getattr(torch, options.dtype)
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
     print(f"torch {torch.__version__}, peft {peft.__version__}, {options.threads} thread(s), {options.rounds} rounds")
-    print(torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU", options.dtype)
+    print(torch.cuda.get_device_name(options.device) if options.device.type == "cuda" else "CPU", options.dtype)
+    return options.rounds, options.device, getattr(torch, options.dtype)
+
+
+def main():
+    """Run both sizes and print the table."""
+    rounds, device, dtype = read_options(__doc__)
     for size, (shapes, vocabulary, batch) in (SIZES | (LARGE if device.type == "cuda" else {})).items():
         models = contenders(shapes, vocabulary, device, dtype)
         tokens = torch.randint(0, vocabulary["vocab_size"], batch, generator=torch.Generator().manual_seed(1)).to(
             device
         )
-        rounds = options.rounds * (4 if size == "tiny" else 1)
+        rounds = rounds * (4 if size == "tiny" else 1)
         with torch.no_grad():
             ours, theirs = (
                 models[name](tokens).logits.float() for name in ("ours", "PEFT")

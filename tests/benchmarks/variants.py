@@ -8,13 +8,11 @@ autograd keeps for the backward, and what trains, is measured on a real step on 
 base to the adapter, once.
 """
 
-import argparse
 import copy
-import warnings
 
 from lora_teach import LoRAModel
 from lora_teach.measure import measure_memory
-from tests.benchmarks.method import LARGE, LAYERS, RANK, SIZES, clock, quartiles, race, step
+from tests.benchmarks.method import LARGE, LAYERS, RANK, SIZES, clock, quartiles, race, read_options, step
 
 import peft
 import torch
@@ -48,17 +46,7 @@ def contenders(base):
 
 def main():
     """Run the sizes and print a line for each contender."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", type=torch.device, default="cpu")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    options = parser.parse_args()
-    device, dtype = options.device, getattr(torch, options.dtype)
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter("ignore")
-    print(f"torch {torch.__version__}, peft {peft.__version__}, {options.threads} thread(s), {options.rounds} rounds")
-    print(torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU", options.dtype)
+    rounds, device, dtype = read_options(__doc__)
     for size, (shapes, vocabulary, batch) in (SIZES | (LARGE if device.type == "cuda" else {})).items():
         torch.manual_seed(0)
         config = transformers.LlamaConfig(**shapes, **vocabulary, max_position_embeddings=512)
@@ -66,7 +54,7 @@ def main():
         generator = torch.Generator().manual_seed(1)
         tokens = torch.randint(0, vocabulary["vocab_size"], batch, generator=generator).to(device)
         models, starts = contenders(base)
-        taken = race(models, step, tokens, options.rounds * (4 if size == "tiny" else 1))
+        taken = race(models, step, tokens, rounds * (4 if size == "tiny" else 1))
         print(f"\n{size:13} {'start, s':>9}  step, ms                     over plain LoRA         trains     kept, MB")
         for name, values in taken.items():
             ratios = [one / plain for one, plain in zip(values, taken["lora"], strict=True)]

@@ -157,20 +157,29 @@ def test_an_interrupted_replay_is_undone(pretend, monkeypatch):
     assert history.loss == pytest.approx(done.loss) and close(model, other)
 
 
-def test_a_kept_run_of_either_kind_is_not_taken_for_the_other(pretend, tmp_path):
-    def kept(folder, seen=None, capture=True):
-        model = filled(LoRAModel(mlp(), dropout=0.2))
-        options = {"steps": 20, "checkpoint": folder, "checkpoint_every": 5, "capture": capture}
-        for step in training_steps(model, pairs(), mse, lr=1e-2, schedule=lambda done: 1 - done, **options):
-            if step.index == seen:
-                break
-        return model
+def kept(folder, device, seen=None, capture=True):
+    """Train for 20 steps with a checkpoint, or up to step ``seen``, and return the model."""
+    torch.manual_seed(0)
+    model = filled(LoRAModel(mlp().to(device), dropout=0.2))
+    options = {"steps": 20, "checkpoint": folder, "checkpoint_every": 5, "capture": capture}
+    for step in training_steps(model, pairs(), mse, lr=1e-2, schedule=lambda done: 1 - done, **options):
+        if step.index == seen:
+            break
+    return model
 
-    whole = kept(tmp_path / "whole")
-    kept(tmp_path / "broken", seen=12)
+
+def kept_whole_and_broken(folder, device):
+    """Return a run that was never broken off, and one that was, and went on; another kind is refused in between."""
+    whole = kept(folder / "whole", device)
+    kept(folder / "broken", device, seen=12)
     with pytest.raises(ValueError, match="capture=True, and this one has capture=None"):
-        kept(tmp_path / "broken", capture=False)
-    assert same_bits(bits(kept(tmp_path / "broken")), bits(whole))
+        kept(folder / "broken", device, capture=False)
+    return whole, kept(folder / "broken", device)
+
+
+def test_a_kept_run_of_either_kind_is_not_taken_for_the_other(pretend, tmp_path):
+    whole, broken = kept_whole_and_broken(tmp_path, "cpu")
+    assert same_bits(bits(broken), bits(whole))
 
 
 # On a GPU.
@@ -403,20 +412,8 @@ def test_the_callers_random_numbers_are_left_alone():
 
 @cuda
 def test_a_kept_run_goes_on_to_the_same_bits(tmp_path):
-    def kept(folder, seen=None, **options):
-        torch.manual_seed(0)
-        model = filled(LoRAModel(mlp().to(CUDA), dropout=0.2))
-        options = {"steps": 20, "checkpoint": folder, "checkpoint_every": 5, "capture": True} | options
-        for step in training_steps(model, pairs(), mse, lr=1e-2, schedule=lambda done: 1 - done, **options):
-            if step.index == seen:
-                break
-        return model
-
-    whole = kept(tmp_path / "whole")
-    kept(tmp_path / "broken", seen=12)
-    with pytest.raises(ValueError, match="capture=True, and this one has capture=None"):
-        kept(tmp_path / "broken", capture=False)
-    assert close(kept(tmp_path / "broken"), whole, limit=1e-6)
+    whole, broken = kept_whole_and_broken(tmp_path, CUDA)
+    assert close(broken, whole, limit=1e-6)
 
 
 @cuda

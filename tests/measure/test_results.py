@@ -13,15 +13,26 @@ def base_loss():
     return {language: evaluate(model, names.load(language).test) for language in names.languages()[:4]}
 
 
+UNITS = {
+    "nats a letter",
+    "share of the test digits read right",
+    "share of right answers",
+    "marks",
+    "bytes",
+    "bytes; FLOPs",
+    "nats a letter; marks; bits",
+    "digits: share of the test digits read right; names: nats a letter",
+    "nats a name (kl), nats a letter (language, English), shares (success, distinct)",
+}
+
+
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_result_says_how_it_was_made(name):
     result = load_result(name)
     assert result["command"] == RESULTS[name]
     assert (shipped.DATA.parent / result["command"].split()[1]).is_file()
     assert name.startswith("memory") or len(result["settings"]["seeds"]) >= 3  # bytes and FLOPs don't hang on a seed
-    known = ("nats a letter", "share of the test digits read right", "share of right answers", "marks", "bytes")
-    several = ("memory", "quantized", "rewards", "variants")  # told one by one
-    assert result["unit"] in known or name in several
+    assert result["unit"] in UNITS
     assert set(result["versions"]) == {"python", "torch"}
 
 

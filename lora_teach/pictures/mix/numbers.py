@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from lora_teach.bases import evaluate
-from lora_teach.bases.name_gpt import evaluating
 from lora_teach.datasets.names import IGNORED, encode
 from lora_teach.measure.strength import under_each
 from lora_teach.model import LoRAModel
 from lora_teach.overlay.base import plain_copy
 from lora_teach.overlay.nested_modules import walk
+from lora_teach.utils.evaluating import evaluating
 from lora_teach.utils.threads import one_thread
 
 import torch

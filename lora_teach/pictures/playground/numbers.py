@@ -14,7 +14,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from lora_teach.bases import accuracy, evaluate, gumbel_noise, load_digit_net, load_name_gpt, name_loss, sample_names
-from lora_teach.bases.name_gpt import LAYER_GROUPS, evaluating
+from lora_teach.bases.name_gpt import LAYER_GROUPS
 from lora_teach.config import LoRAConfig
 from lora_teach.datasets import digits, names
 from lora_teach.layer import SCALINGS
@@ -27,6 +27,7 @@ from lora_teach.model import LoRAModel
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.overlay.targets import choose
 from lora_teach.training import History, NonFiniteLoss, training_steps
+from lora_teach.utils.evaluating import evaluating
 from lora_teach.utils.threads import one_thread
 from lora_teach.utils.validation import check_alpha, check_choice, check_count
 
