@@ -137,14 +137,19 @@ def _like_the_rest(train, held, share, what):
     }
     for kind, of in kinds.items():
         counts, chosen = Counter(map(of, every)), Counter(map(of, outside))
-        for value, count in counts.items():
-            if count >= 60:
-                expect(
-                    0.25 * share < chosen[value] / count < 3 * share,
-                    f"{what}: of the prompts with the {kind} {value!r} {chosen[value] / count:.0%} are held out, of "
-                    f"all {got:.0%}.\n  What is asked in the end must be like the rest: decide by a number in which "
-                    "every letter of the prompt counts.",
-                )
+        # Each value's deviation, squared, in units of the variance that a fair number has: chi-squared as a whole, so
+        # that a good hash is all but never refused, however small one of the kinds.
+        off = {
+            value: (chosen[value] - share * count) ** 2 / (share * (1 - share) * count)
+            for value, count in counts.items()
+        }
+        odd = max(off, key=off.get)
+        expect(
+            sum(off.values()) < len(off) + 10 * sqrt(2 * len(off)),
+            f"{what}: of the prompts with the {kind} {odd!r} {chosen[odd] / counts[odd]:.0%} are held out, of all "
+            f"{got:.0%}.\n  What is asked in the end must be like the rest: decide by a number in which every letter "
+            "of the prompt counts.",
+        )
 
 
 @contextmanager

@@ -78,6 +78,13 @@ def test_right_divisions_pass(right):
     assert result.passed, result.message
 
 
+def test_no_good_hash_is_refused_for_its_luck():
+    for salt in range(30):
+        salted = by(lambda p, salt=salt: int(hashlib.md5(f"{salt} {plain(p)}".encode()).hexdigest(), 16) % 1000 / 1000)
+        result = check_hold_out(salted)
+        assert result.passed, f"{salt}: {result.message}"
+
+
 def shuffled(prompts, share, seed=0):
     order = list(prompts)
     random.Random(seed).shuffle(order)
