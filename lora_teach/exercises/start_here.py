@@ -9,7 +9,7 @@ from lora_teach.measure.judging import TEMPERATURE
 import torch
 
 NAMES = 12
-CASES = [("Finnish", 0.5, 2), ("Zulu", 1.0, 1), ("Finnish", 1.5, 3), ("Zulu", 0.0, 4)]  # language, strength, seed
+CASES = [("Finnish", 0.5, 2), ("Zulu", 1.0, 1), ("Finnish", 1.5, 3)]  # language, strength, seed
 ENOUGH = NAMES - 2  # names that must be alike: where two letters are as likely, rounding decides
 
 
@@ -44,7 +44,7 @@ def check_dial(dial):
             sample_names(model, noise) == written(language, 0.0, seed),
             "The numbers are back, and the model still writes other names: is a hook left on it?",
         )
-    return "the names of four strengths, and the model is what it was, to the last bit."
+    return "the names of three strengths, and the model is what it was, to the last bit."
 
 
 def updates_of(language):
