@@ -9,7 +9,7 @@ from lora_teach.measure.judging import TEMPERATURE
 import torch
 
 NAMES = 12
-CASES = [("Finnish", 0.5, 2), ("Zulu", 1.0, 1), ("Finnish", 1.5, 3)]  # language, strength, seed
+CASES = [("Finnish", 0.6, 2), ("Zulu", 1.0, 1), ("Finnish", 1.5, 3)]  # language, strength, seed
 ENOUGH = NAMES - 2  # names that must be alike: where two letters are as likely, rounding decides
 
 

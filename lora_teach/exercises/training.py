@@ -25,15 +25,17 @@ def check_fit(fit):
         model, layers, frozen = run.start()
         seen = []
         given = {"batches": run.batches, "loss_fn": run.counting(seen), "validation": run.validation}
-        got = attempt(fit, ("model", "layers"), model=model, layers=layers, **given, lr=lr, steps=steps, every=every)
-        trained = sum(one == "train" for one in seen)
-        once = (
-            " The batches end: begin them again, with itertools.cycle." if trained <= len(run.batches) < steps else ""
-        )
-        expect(
-            trained == steps, f"It took {trained} losses of training batches, and {steps} steps were asked for.{once}"
-        )
-        expect("validation" in seen, "The validation batch was never looked at.")
+        given |= {"lr": lr, "steps": steps, "every": every}
+        try:
+            got = attempt(
+                fit, ("model", "layers"), model=model, layers=layers, **given, lr=lr, steps=steps, every=every
+            )
+        except (TypeError, ValueError, IndexError, NameError):  # such as nothing kept to go back to
+            expect(not _ended(seen, run), _ended(seen, run))
+            raise
+        expect(not _ended(seen, run), _ended(seen, run))
+        trained = seen.count("train")
+        expect(trained == steps, f"It took {trained} losses of training batches, and {steps} steps were asked for.")
         expect("strange" not in seen, "loss_fn was given targets that stand in no batch.")
         moved = [name for name, one in model.named_parameters() if not torch.equal(one, frozen[name])]
         expect(not moved, f"{', '.join(moved)} of the model moved: give the optimiser the layers' parameters alone.")
@@ -52,6 +54,14 @@ def check_fit(fit):
             what="the loss that fit returns",
         )
     return "the right number of steps, the base untouched, and back to the best validation loss."
+
+
+def _ended(seen, run):
+    """Say what is missing in a run that went to its end, if it is a thing of its own."""
+    trained = seen.count("train")
+    if trained == len(run.batches) < run.steps:
+        return f"It took {trained} of {run.steps} steps. The batches end: begin them again, with itertools.cycle."
+    return "The validation batch was never looked at." if trained == run.steps and "validation" not in seen else ""
 
 
 class _Batch(tuple):
@@ -109,7 +119,6 @@ class _Run:
             (self.train(weight_decay=0.01), "AdamW's own weight decay, 0.01, pulls A and B to zero: weight_decay=0."),
             (self.train(every=1), "That is the best of all steps: look after every `every` steps alone."),
             (self.train(judge=self.batches[0]), "The best was chosen on a training batch: use the validation batch."),
-            (self.train(worst=True), "That is the worst: go back to the lowest loss."),
             (self.train(lr=1e-3), "The learning rate was not used."),
             (self.train(kind=torch.optim.SGD), "That is plain gradient descent; the exercise asks for AdamW."),
             (self.train(early=True), "It looks before the step, so the numbers are one step older than their loss."),
@@ -120,7 +129,7 @@ class _Run:
         ]
         return right, different
 
-    def train(self, back=True, zero=True, every=None, judge=None, worst=False, lr=None, early=False, also=False,
+    def train(self, back=True, zero=True, every=None, judge=None, lr=None, early=False, also=False,
               kind=torch.optim.AdamW, weight_decay=0.0):  # fmt: skip
         """Return (best loss, the numbers then, last loss); the arguments make the usual mistakes."""
         model, layers, _ = self.start()
@@ -129,19 +138,20 @@ class _Run:
         looks = []
         for step in range(1, self.steps + 1):
             before = _copy(parameters)
-            for inputs, targets in [
-                self.batches[(step - 1) % 3],
-                *([self.validation] if also and step % self.every == 0 else []),
-            ]:
-                if zero:
-                    optimizer.zero_grad()
-                F.mse_loss(model(inputs), targets).backward()
-                optimizer.step()
+            inputs, targets = self.batches[(step - 1) % len(self.batches)]
+            if zero:
+                optimizer.zero_grad()
+            F.mse_loss(model(inputs), targets).backward()
+            optimizer.step()
             if step % (every or self.every) == 0:
-                with torch.no_grad():
-                    inputs, targets = judge or self.validation
-                    looks.append((F.mse_loss(model(inputs), targets).item(), before if early else _copy(parameters)))
-        best = (max if worst else min)(looks, key=lambda look: look[0])
+                inputs, targets = judge or self.validation
+                loss = F.mse_loss(model(inputs), targets)
+                if also:
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                looks.append((loss.item(), before if early else _copy(parameters)))
+        best = min(looks, key=lambda look: look[0])
         return best[0], best[1] if back else _copy(parameters), looks[-1][0]
 
 

@@ -213,7 +213,7 @@ def test_blank_loops_are_todo(stub):
         (fitting(decay=0.01), "weight_decay=0"),
         (fitting(every=1), "the best of all steps"),
         (fitting(judged=lambda batches: batches[0]), "steps were asked for"),
-        (fitting(pick=max), "That is the worst"),
+        (fitting(pick=max), "the numbers of the last step"),
         (fitting(rate=1e-3), "The learning rate was not used"),
         (fitting(kind=torch.optim.SGD), "the exercise asks for AdamW"),
         (fitting(with_validation=True), "learns from the validation batch"),
