@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from tests.notebooks.reading import DETAILS, IMAGE, LINK, Lesson, called, calls, calls_check, printed
+from tests.notebooks.save import GUESS, open_answers
 
 SET_UP_LINES = 8
 CELL_LINES = 25
@@ -17,7 +18,6 @@ WORDS = {"00": 1600, "pl": 400}  # 00 has the map of the course besides; the pla
 WORDS_ELSEWHERE = 1500
 SECONDS = {"07": 180}  # a real language model
 SECONDS_ELSEWHERE = 60
-GUESS = re.compile(r"^guess(_\w+)? = None\b", re.MULTILINE)
 
 
 def card(lesson: Lesson) -> list[str]:
@@ -144,6 +144,12 @@ def predictions_are_asked_for(lesson: Lesson) -> Iterator[str]:
         yield f"cell {guesses[0]}: no picture in it or below it answers the first guess; show one"
 
 
+def predictions_stay_open(lesson: Lesson) -> Iterator[str]:
+    """What answers a prediction is saved folded, so that nobody reads the answer before the question."""
+    for index in open_answers(lesson.cells):
+        yield f"cell {index}: its output answers a prediction and is not folded; save it with save.py"
+
+
 def exercises_are_complete(lesson: Lesson) -> Iterator[str]:
     """At least one exercise; each with minutes, a stub, a check that says TODO, a folded hint and a folded solution."""
     if not lesson.teaches:
@@ -238,6 +244,7 @@ RULES = [
     one_set_up_cell,
     start_shows_before_it_asks,
     predictions_are_asked_for,
+    predictions_stay_open,
     exercises_are_complete,
     ends_in_recap_and_references,
     stays_within_limits,

@@ -5,7 +5,8 @@
     python tests/notebooks/save.py --check                          executes nothing; names those not clean
     python tests/notebooks/save.py --new-ids notebooks/…            also gives every cell a new id, made from its text
 
-What is kept: sources, tags, printed text, pictures and the sentences that go with them, execution counts. What goes:
+What is kept: sources, tags, printed text, pictures and the sentences that go with them, execution counts. The output
+under a prediction is folded: JupyterLab shows three dots in its place and opens it when the cell is run. What goes:
 widget views and their state (they break pages that show notebooks), all other metadata, the frames of an error that lie
 outside the notebook. A notebook in which a cell raises without the tag raises-exception is left as it was.
 """
@@ -36,6 +37,8 @@ METADATA = {
 VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_REPR = re.compile(r"\A[A-Z]\w*\(.*\)\Z", re.DOTALL)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+GUESS = re.compile(r"^guess(_\w+)? = None\b", re.MULTILINE)  # the line that a reader's prediction goes into
+FOLDED = {"outputs_hidden": True}  # what JupyterLab calls a folded output, under the key jupyter
 SECONDS_FOR_A_CELL = 300
 
 
@@ -91,6 +94,23 @@ def clean(notebook: nbformat.NotebookNode) -> None:
         cell.pop("attachments", None)
         if cell.cell_type == "code":
             cell.outputs = _merged(out for out in map(_cleaned, cell.outputs) if not _is_bare(out, index, tags))
+    for index in answers(notebook.cells):
+        notebook.cells[index].metadata["jupyter"] = nbformat.from_dict(FOLDED)
+
+
+def answers(cells: list) -> list[int]:
+    """Return the places of the cells whose outputs answer a prediction: from the guess down to the next Markdown."""
+    found, asked = [], False
+    for index, cell in enumerate(cells):
+        asked = cell.cell_type == "code" and (asked or bool(GUESS.search(cell.source)))
+        if asked and cell.outputs:
+            found.append(index)
+    return found
+
+
+def open_answers(cells: list) -> list[int]:
+    """Return those places of `answers` whose outputs are not folded, so that the answer is read before the question."""
+    return [index for index in answers(cells) if cells[index].metadata.get("jupyter") != FOLDED]
 
 
 def render(notebook: nbformat.NotebookNode) -> str:
@@ -173,8 +193,10 @@ def main(arguments=None) -> int:
         started = time.perf_counter()
         try:
             if options.check:
-                good = is_clean(path)
-                print(f"{path.name}: {'clean' if good else 'not clean: run python tests/notebooks/save.py on it'}")
+                good, told = is_clean(path), open_answers(load(path).cells)
+                reason = f"the output under a prediction is open in cells {told}; " if told else ""
+                answer = "clean" if good else f"not clean: {reason}run python tests/notebooks/save.py on it"
+                print(f"{path.name}: {answer}")
                 failed += not good
             else:
                 size = len(save(path, options.new_ids).encode())

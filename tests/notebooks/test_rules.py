@@ -49,6 +49,10 @@ def tag(index, *tags):
     return lambda cells: cells[index].metadata.update(tags=list(tags))
 
 
+def unfold(cells):
+    del cells[3].metadata["jupyter"]
+
+
 def insert(index, text, kind="code"):
     new = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}[kind]
     return lambda cells: cells.insert(index, new(text, id=f"inserted-{len(cells)}"))
@@ -88,6 +92,10 @@ BREAKS = [
     ("predictions_are_asked_for", source(2, "Predict", "Now"), "cell 3: the Markdown above a guess asks for it"),
     ("predictions_are_asked_for", source(2, "?", "."), "cell 3: the Markdown above a guess asks for it"),
     ("predictions_are_asked_for", stream(3, "no picture"), "cell 3: no picture in it or below it"),
+    ("predictions_stay_open", unfold, "cell 3: its output answers a prediction and is not folded"),
+    ("predictions_stay_open", insert(4, "print()"), None),
+    ("predictions_stay_open", both(insert(4, "print()"), stream(4, "the answer")), "cell 4: its output answers"),
+    ("predictions_stay_open", both(source(3, "guess = None", "g = 1"), unfold), None),
     ("exercises_are_complete", source(4, "## Exercise 1", "## Work"), "there is no exercise"),
     ("exercises_are_complete", source(4, " (10 min)", ""), "the heading ends in (N min)"),
     ("exercises_are_complete", source(4, "(10 min)", "(12 min)"), "add up to 12; the card says 10 min"),
