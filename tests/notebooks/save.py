@@ -6,7 +6,8 @@
     python tests/notebooks/save.py --new-ids notebooks/…            also gives every cell a new id, made from its text
 
 What is kept: sources, tags, printed text, pictures and the sentences that go with them, execution counts. The output
-under a prediction is folded: JupyterLab shows three dots in its place and opens it when the cell is run. What goes:
+under a prediction is folded: JupyterLab shows three dots in its place and opens it when the cell is run. Beside the
+dots JupyterLab puts the first line of the first output, so one without content goes before the answer. What goes:
 widget views and their state (they break pages that show notebooks), all other metadata, the frames of an error that lie
 outside the notebook. A notebook in which a cell raises without the tag raises-exception is left as it was.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbformat import v4
 
 ROOT = Path(__file__).resolve().parents[2]
 METADATA = {
@@ -96,6 +98,7 @@ def clean(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = _merged(out for out in map(_cleaned, cell.outputs) if not _is_bare(out, index, tags))
     for index in answers(notebook.cells):
         notebook.cells[index].metadata["jupyter"] = nbformat.from_dict(FOLDED)
+        notebook.cells[index].outputs.insert(0, v4.new_output("display_data"))
 
 
 def answers(cells: list) -> list[int]:
@@ -109,8 +112,9 @@ def answers(cells: list) -> list[int]:
 
 
 def open_answers(cells: list) -> list[int]:
-    """Return those places of `answers` whose outputs are not folded, so that the answer is read before the question."""
-    return [index for index in answers(cells) if cells[index].metadata.get("jupyter") != FOLDED]
+    """Return those places of `answers` that are not folded or whose first line would be read beside the dots."""
+    told = [index for index in answers(cells) if cells[index].outputs[0].get("data") != {}]
+    return sorted({*told, *(index for index in answers(cells) if cells[index].metadata.get("jupyter") != FOLDED)})
 
 
 def render(notebook: nbformat.NotebookNode) -> str:
@@ -137,7 +141,7 @@ def _is_bare(output, index: int, tags) -> bool:
     """Tell whether nothing is left of an output but a widget's repr; refuse it where its absence would fail nbval."""
     text = output.get("data", {}).get("text/plain", "")
     was_widget = output.pop("is_widget", False)
-    if was_widget and not output.data:  # a widget that asked for no place in the saved notebook
+    if output.get("data") == {}:  # a widget that asked for no place in the saved notebook; what stood before an answer
         return True
     if not (was_widget and set(output.data) <= {"text/plain"} and WIDGET_REPR.match(text)):
         return False

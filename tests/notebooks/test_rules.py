@@ -93,6 +93,7 @@ BREAKS = [
     ("predictions_are_asked_for", source(2, "?", "."), "cell 3: the Markdown above a guess asks for it"),
     ("predictions_are_asked_for", stream(3, "no picture"), "cell 3: no picture in it or below it"),
     ("predictions_stay_open", unfold, "cell 3: its output answers a prediction and is not folded"),
+    ("predictions_stay_open", lambda cells: cells[3].outputs.pop(0), "cell 3: its output answers a prediction"),
     ("predictions_stay_open", insert(4, "print()"), None),
     ("predictions_stay_open", both(insert(4, "print()"), stream(4, "the answer")), "cell 4: its output answers"),
     ("predictions_stay_open", both(source(3, "guess = None", "g = 1"), unfold), None),
@@ -124,7 +125,7 @@ BREAKS = [
     ),
     ("saved_by_the_script", source(0, "A toy", "A toy\n\n\n"), None),
     ("saved_by_the_script", lambda cells: cells[3].metadata.update(collapsed=True), "not as save.py writes it"),
-    ("saved_by_the_script", output(3, **{"text_plain": "x", "image_png": "x"}), None),
+    ("saved_by_the_script", output(7, **{"text_plain": "x", "image_png": "x"}), None),
     (
         "saved_by_the_script",
         output(3, **{"application_vnd.jupyter.widget-view+json": {}, "text_plain": "IntSlider(value=0)"}),

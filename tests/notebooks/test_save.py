@@ -81,6 +81,9 @@ def test_output_under_a_prediction_is_folded(tmp_path):
     folded = {"jupyter": {"outputs_hidden": True}}
     ignored = {"tags": ["nbval-ignore-output"]}
     assert [cell.metadata for cell in notebook.cells] == [{}, folded, {}, ignored | folded, {}, {}]
+    kinds = [[output.output_type for output in cell.get("outputs", [])] for cell in notebook.cells]
+    assert kinds == [["stream"], ["display_data", "stream"], [], ["display_data", "stream"], [], ["stream"]]
+    assert notebook.cells[1].outputs[0].data == {} and save.is_clean(tmp_path / "a.ipynb")
 
 
 def test_check_names_the_prediction_that_is_open(good, tmp_path, capsys):
