@@ -177,7 +177,7 @@ def _singular_values(fit):
 
 def _bars(axes):
     """Two bars on a logarithmic axis, of A and of B, and a word over each."""
-    colours = [COLOURS["other"], COLOURS["lora"]]
+    colours = [COLOURS["A"], COLOURS["B"]]
     bars = list(axes.bar(["of A", "of B"], [LOW, LOW], bottom=LOW, color=colours, width=0.6))
     bars[1].set_hatch("//")
     words = [axes.text(place, LOW, "exactly 0", ha="center", va="bottom", fontsize=9) for place in (0, 1)]
