@@ -260,6 +260,8 @@ def _shown(value):
         return type(value).__name__
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], nn.Module):
         return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return f"{len(value)} batches, the first of {', '.join(map(_shown, value[0]))}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {_shown(part)}" for key, part in value.items()) + "}"
     return cut(SHORT.repr(value), 80)
