@@ -139,7 +139,7 @@ def execute(cells, folder, environment=None):
         notebook, timeout=SECONDS_FOR_A_CELL, kernel_name="python3", resources={"metadata": {"path": str(folder)}},
         extra_arguments=["--IPKernelApp.log_level=40"],
     )  # fmt: skip
-    client.execute(env={**os.environ, **(environment or {})})
+    client.execute(env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})})
     return [printed(cell) for cell in notebook.cells]
 
 

@@ -1,11 +1,13 @@
 """The folded solutions of the thread's six notebooks solve them, and build a LoRA of one's own on the way."""
 
+import io
 import re
+from contextlib import redirect_stdout
 
 from lora_teach.exercises import my_file
 from lora_teach.exercises.thread import FILE, THREAD
 from tests.notebooks import solutions
-from tests.notebooks.reading import DETAILS, NOTEBOOKS, calls_check
+from tests.notebooks.reading import DETAILS, NOTEBOOKS, called, calls
 
 import nbformat
 import pytest
@@ -20,8 +22,9 @@ def filled(path):
 
 
 def of_the_thread(cell):
-    """Whether a cell checks an exercise, or uses what has been kept."""
-    return calls_check(cell.source) or re.search(r"= mine\(|^receipt\(", cell.source, re.MULTILINE) is not None
+    """Whether a cell checks a piece of the thread, or uses what has been kept."""
+    checks = {piece.check for piece in THREAD}
+    return any(called(call) in {"mine", "receipt"} | checks for call in calls(cell.source))
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,20 @@ def test_the_receipt_counts_a_lora_of_ones_own_and_peft_reads_its_folder(worked_
     losses = dict(re.findall(r"^(.+?) +(\d\.\d\d) nats on Zulu test names$", said["09"], re.MULTILINE))
     assert float(losses["yours"]) < float(losses["the base"]) - 1
     assert losses["yours"] == losses["yours, merged"] == losses["yours, read by PEFT"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_other_folded_solutions_of_these_notebooks_pass(number):
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith(number))
+    cells = [cell for cell in filled(path).cells if cell.cell_type == "code"]
+    space, said = {"__name__": "a notebook"}, io.StringIO()
+    exec(cells[0].source.replace("names_demo()", ""), space)
+    for cell in cells:
+        names = {called(call) for call in calls(cell.source) if called(call).startswith("check_")}
+        if names and not names & {piece.check for piece in THREAD}:
+            with redirect_stdout(said):
+                exec(compile(cell.source, "a cell", "exec"), space)
+    assert set(solutions.verdicts(said.getvalue())) <= {"PASS"}, said.getvalue()
 
 
 def test_without_solutions_the_hints_stay():
