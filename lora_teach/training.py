@@ -9,6 +9,7 @@ from lora_teach.loop.captured import Captured, can_capture
 from lora_teach.loop.checkpoints import keep
 from lora_teach.loop.distributed import join
 from lora_teach.loop.history import History, NonFiniteLoss, Step
+from lora_teach.loop.needed_logits import where_labels_count
 from lora_teach.loop.optimizer import (
     check_gradients_are_on,
     check_settings,
@@ -154,7 +155,7 @@ def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, ind
     value = 0.0
     for number, (batch, weight) in enumerate(team.shares(parts, loss_fn, model)):
         with team.computing(last=number == len(parts) - 1):
-            loss = loss_of(team.learner(model), batch, loss_fn)  # the forward pass
+            loss = loss_of(team.learner(model), *where_labels_count(model, batch, loss_fn))  # the forward pass
             value += team.total(loss.item() * weight if weight else 0.0)  # a mean over no target is nan, and no part
             rollback.check_loss(value, index, parts[number], loss_fn)
             factor = weight * team.size  # the gradients of several processes are averaged

@@ -5,6 +5,7 @@ import math
 from lora_teach.loop.batches import loss_of, to_device
 from lora_teach.loop.fingerprints import Digest
 from lora_teach.loop.history import NonFiniteLoss
+from lora_teach.loop.needed_logits import where_labels_count
 from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.rollback import copy_all
 from lora_teach.loop.weights import counted
@@ -31,7 +32,8 @@ def losses(model, batches, loss_fn=None):
         for batch in batches:
             count = counted(batch, loss_fn, model)
             if count:
-                loss = loss_of(model, to_device(batch, device), loss_fn, to_learn=False)
+                given = where_labels_count(model, to_device(batch, device), loss_fn)
+                loss = loss_of(model, *given, to_learn=False)
                 found.append((loss.item(), count))
     if not found:
         raise ValueError("there is no batch with a target that counts, so there is no loss. Hold out more examples.")

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from functools import partial
 
-from lora_teach.overlay.names import unwrapped
+from lora_teach.overlay.names import base_of
 
 import torch
 from torch.nn.modules.loss import _WeightedLoss
 
 SHIFTED = ("ForCausalLM", "ForConditionalGeneration")  # losses of transformers' that leave out the first label
+UNNAMED = ("GPT2LMHeadModel", "BertLMHeadModel", "CTRLLMHeadModel", "OpenAIGPTLMHeadModel")  # so do these, unnamed
 
 
 def weights_of(parts, loss_fn, model):
@@ -35,7 +36,7 @@ def counted(batch, loss_fn, model):
     targets = batch.get("labels") if isinstance(batch, Mapping) else batch[1] if pair else None
     if not isinstance(targets, torch.Tensor):
         return rows_of(batch)
-    if loss_fn is None and isinstance(batch, Mapping) and targets.dim() > 1 and _shifts(model):
+    if loss_fn is None and isinstance(batch, Mapping) and targets.dim() > 1 and shifts(model):
         targets = targets[..., 1:]
     if targets.is_floating_point() or targets.is_complex():
         return targets.numel()
@@ -56,10 +57,15 @@ def rows_of(batch):
     return max(map(rows_of, inside), default=1)
 
 
-def _shifts(model):
-    model = model if model is None else unwrapped(model)
-    encodes_too = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
-    return getattr(model, "loss_type", None) in SHIFTED and not encodes_too
+def shifts(model):
+    """Whether a model of transformers' compares each label with what was predicted one place before."""
+    base = model if model is None else base_of(model)
+    causal = getattr(base, "loss_type", None) in SHIFTED or type(base).__name__ in UNNAMED
+    return causal and not getattr(getattr(base, "config", None), "is_encoder_decoder", False)
+
+
+def _architectures(config, model):
+    return [type(model).__name__, *(getattr(config, "architectures", None) or ())]
 
 
 def _check_is_a_mean(loss_fn):

@@ -18,6 +18,12 @@ def unwrapped(module):
         module = inner[0]
 
 
+def base_of(model):
+    """Return the base of a LoRAModel, without wrappers; of another model, this itself."""
+    model = unwrapped(model)
+    return unwrapped(model._modules.get("base_model", model))
+
+
 def named_modules(module, prefix=""):
     """Yield ``(name, module)`` as ``named_modules(remove_duplicate=False)`` does, without wrappers and their names."""
     module = unwrapped(module)

@@ -1,9 +1,10 @@
-"""What an adapter costs SmolLM2 at use: a forward of a prompt, 24 tokens of greedy generation; and what loading takes.
+"""What an adapter costs SmolLM2: a forward, 24 tokens of greedy generation, a step on chats; and what loading takes.
 
     python tests/benchmarks/language_model.py [--rounds 9] [--threads 1] [--device cpu] [--cold]
 
 The base alone, with an adapter of rank 8 on every linear layer, and with the same adapter merged. The three take their
-turn in each round, in a shuffled order, and each ratio is taken within a round: medians with quartiles. On a CPU the
+turn in each round, in a shuffled order, and each ratio is taken within a round: medians with quartiles. A training step
+on notebook 07's chats is timed with all logits and with those that labels count for, as `train` has it. On a CPU the
 clock is the process's own CPU time. Loading is timed by the wall, in a process of its own, the files in the system's
 cache; ``--cold`` first fetches the model (93 MB) into a temporary folder.
 """
@@ -20,6 +21,9 @@ import warnings
 
 from lora_teach import LoRAModel
 from lora_teach.bases.smollm2 import CACHE, fetch, load_smollm2
+from lora_teach.datasets import appointments, chats
+from lora_teach.loop.batches import loss_of, to_device
+from lora_teach.loop.needed_logits import where_labels_count
 
 import torch
 
@@ -58,6 +62,20 @@ def contenders(device):
                     layer.lora_B.normal_(0, 1e-3)
     models["merged"].merge()
     return models, tokenizer
+
+
+def steps_on_chats(models, tokenizer, rounds, device):
+    """Print what a forward and backward on six of notebook 07's chats takes, with all logits and with the needed."""
+    batch = next(iter(chats.ChatBatches([appointments.example(one) for one in appointments.training(6)], tokenizer)))
+    batch, model = to_device(batch, device), models["adapter"]
+    ways = {"all logits": (batch, None), "where labels count": where_labels_count(model, batch, None)}
+    losses = [loss_of(model, *given).item() for given in ways.values()]
+    assert abs(losses[0] - losses[1]) < 1e-5 * losses[0], f"the two ways don't compute the same: {losses}"
+    taken = race(ways, lambda given: loss_of(model, *given).backward(), rounds, device)
+    for name, values in taken.items():
+        print(f"step on 6 chats of {batch['labels'].shape[1]} tokens, {name:18} {quartiles(values, '8.1f')} ms")
+    ratios = [few / full for full, few in zip(*taken.values(), strict=True)]
+    print(f"where labels count / all logits: {quartiles(ratios, '.3f')}")
 
 
 def race(models, action, rounds, device):
@@ -108,6 +126,7 @@ def main():
     chat = tokenizer.apply_chat_template(
         [{"role": "user", "content": PROMPT}], add_generation_prompt=True, return_tensors="pt", return_dict=True
     ).to(device)  # (1, seq) each
+    steps_on_chats(models, tokenizer, options.rounds, device)
     with torch.no_grad():
         base, adapter, merged = (model(**chat).logits for model in models.values())  # (1, seq, vocabulary)
         scale = (adapter - base).abs().max()

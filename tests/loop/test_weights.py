@@ -131,3 +131,11 @@ def test_a_kept_run_goes_on_to_the_same_bits_and_only_with_as_many(tmp_path):
     with pytest.raises(ValueError, match="accumulate=2, and this one has accumulate=None"):
         run(tmp_path / "broken", accumulate=1)
     assert same_bits(run(tmp_path / "broken"), whole)
+
+
+def test_gpt2_shifts_its_labels_though_it_names_no_loss():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=20, n_embd=16, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=1)
+    model = LoRAModel(transformers.GPT2LMHeadModel(config), rank=2, target_modules=["c_attn"])
+    batch = chat(0) | {"labels": tokens(2, 5, seed=3)}
+    assert counted(batch, None, model) == 8  # 2 rows of 5, whose first are never predicted
