@@ -192,6 +192,7 @@ def main(arguments=None) -> int:
     # One thread: sums of floats, and so printed digits, don't depend on how many cores there are.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this Python, not of another
+    os.environ["LORA_TEACH_KEEP"] = "no"  # a saved notebook uses the library's pieces, not those of who saves it
     failed = 0
     for path in options.notebooks or sorted((ROOT / "notebooks").glob("*.ipynb")):
         started = time.perf_counter()
