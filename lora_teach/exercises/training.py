@@ -27,9 +27,7 @@ def check_fit(fit):
         given = {"batches": run.batches, "loss_fn": run.counting(seen), "validation": run.validation}
         given |= {"lr": lr, "steps": steps, "every": every}
         try:
-            got = attempt(
-                fit, ("model", "layers"), model=model, layers=layers, **given, lr=lr, steps=steps, every=every
-            )
+            got = attempt(fit, ("model", "layers"), model=model, layers=layers, **given)
         except (TypeError, ValueError, IndexError, NameError):  # such as nothing kept to go back to
             expect(not _ended(seen, run), _ended(seen, run))
             raise

@@ -8,14 +8,13 @@ In FOLDER the copies lie in notebooks/, beside links to data/ and lora_teach/, s
 """
 
 import ast
-import builtins
 import os
 import re
-import symtable
 import sys
 import tempfile
 from pathlib import Path
 
+from lora_teach.exercises.my_file import globals_of
 from tests.notebooks.reading import DETAILS, NOTEBOOKS, ROOT, calls_check, printed
 
 import nbformat
@@ -85,14 +84,8 @@ def _bound(nodes):
 
 
 def _used(source):
-    """Return the names that a cell looks up and that are not Python's own."""
-    body = re.sub(r"\bawait ", "", source)
-    found, tables = set(), [symtable.symtable(body, "cell", "exec")]
-    while tables:
-        table = tables.pop()
-        found |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
-        tables += table.get_children()
-    return found - set(vars(builtins))
+    """Return the names that a cell looks up and does not bind itself."""
+    return globals_of(re.sub(r"\bawait ", "", source))
 
 
 def needed(notebook, wanted):
@@ -112,7 +105,7 @@ def needed(notebook, wanted):
         if index in whole:
             continue
         whole.add(index)
-        for name in _used(code[index].source):
+        for name in _used(code[index].source) - _bound(trees[index]):
             before = next((place for place in reversed(range(index)) if name in _bound(trees[place])), None)
             if before is not None:
                 (partly.add if name in _bound(imports[before]) else waiting.append)(before)
