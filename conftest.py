@@ -10,6 +10,8 @@ import pytest
 # all cores where no other worker wants them.
 GIVEN = "OMP_NUM_THREADS" in os.environ
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A notebook under test keeps nothing and uses nothing that somebody who took the course here has kept.
+os.environ.setdefault("LORA_TEACH_KEEP", "no")
 
 
 def pytest_collection_modifyitems(items):

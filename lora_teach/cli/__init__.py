@@ -1,4 +1,4 @@
-"""The command line: ``python -m lora_teach open | train | sweep | eval | generate | xray | doctor | export``.
+"""The command line: ``python -m lora_teach open``, ``progress``, ``train``, ``eval``, ``generate`` and others.
 
 Progress goes to stderr, results to stdout or into the file that is named. The exit status is 0 when it was done, and 2
 for bad input, with one line that says what and where; 1 when a training blew up, and 130 when it was interrupted.
@@ -24,8 +24,8 @@ def main(arguments=None):
     """Run one command and return its exit status."""
     options = parse(arguments)
     commands = {
-        "open": open_course, "train": train, "eval": evaluate, "generate": generate, "xray": show_xray,
-        "doctor": show_doctor, "export": export, "sweep": sweep,
+        "open": open_course, "progress": show_progress, "train": train, "eval": evaluate, "generate": generate,
+        "xray": show_xray, "doctor": show_doctor, "export": export, "sweep": sweep,
     }  # fmt: skip
     try:
         status = commands[options.command](options)
@@ -55,6 +55,16 @@ def open_course(options):
     except subprocess.CalledProcessError as error:
         cure = "If it is not installed: pip install -r requirements.txt"
         raise BadInput(f"JupyterLab ended with status {error.returncode}. {cure}") from None
+
+
+def show_progress(options):
+    """Print which pieces of LoRA have passed and are kept."""
+    from lora_teach.exercises.thread import FILE, receipt
+
+    folder = options.folder or FIRST.parent
+    if not folder.is_dir():
+        raise BadInput(f"FOLDER {folder}: no such folder")
+    receipt(folder / FILE)
 
 
 def show_xray(options):

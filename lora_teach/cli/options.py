@@ -7,7 +7,7 @@ from pathlib import Path
 from lora_teach.bases.registry import KNOWN, QUANTIZERS
 from lora_teach.loop.schedules import DECAYS
 
-COMMANDS = ("open", "train", "sweep", "eval", "generate", "xray", "doctor", "export")
+COMMANDS = ("open", "progress", "train", "sweep", "eval", "generate", "xray", "doctor", "export")
 EXAMPLES = """examples:
   python -m lora_teach train --base smollm2 --data train.jsonl --rank 8 --alpha 16 --lr 1e-3 --steps 60 --out adapter
   python -m lora_teach train --base smollm2 --data train.jsonl --validation 0.1 --schedule cosine --out adapter
@@ -47,6 +47,9 @@ def _parser():
     commands = whole.add_subparsers(dest="command", required=True, metavar=" | ".join(COMMANDS))
 
     commands.add_parser("open", help="open the course; other options go to jupyter lab, such as --no-browser")
+
+    going = commands.add_parser("progress", help="show which pieces of LoRA you have written in the notebooks")
+    going.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="of the notebooks, if it is another one")
 
     training = commands.add_parser("train", help="train an adapter on a JSONL file")
     _add_training(training)

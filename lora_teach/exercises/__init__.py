@@ -8,9 +8,10 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from lora_teach.exercises.check import Result
+from lora_teach.exercises.thread import mine, receipt
 from lora_teach.exercises.todo import TODO
 
-__all__ = ["TODO", "Result"]
+__all__ = ["TODO", "Result", "mine", "receipt"]
 
 
 def __getattr__(name: str):

@@ -1,53 +1,91 @@
-"""The check of notebook 00: turn an adapter up until its names tip over from English to Finnish."""
+"""The check of notebook 00: an adapter at any strength, added to the weights by hand and taken off again."""
 
 from functools import lru_cache
 
-from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt
-from lora_teach.exercises.check import attempt, cases, check, compare
-from lora_teach.measure.judging import STRENGTHS, TEMPERATURE, Jury
-from lora_teach.measure.writing import write_names
+from lora_teach.bases import gumbel_noise, load_language_adapter, load_name_gpt, sample_names
+from lora_teach.exercises.check import attempt, cases, check, describe, expect
+from lora_teach.measure.judging import TEMPERATURE
+
+import torch
 
 NAMES = 12
-SEEDS = (2, 1)  # of the noise: two sets of names that tip over at different strengths, the first well before its floor
+CASES = [("Finnish", 0.6, 2), ("Zulu", 1.0, 1), ("Finnish", 1.5, 3)]  # language, strength, seed
+ENOUGH = NAMES - 2  # names that must be alike: where two letters are as likely, rounding decides
 
 
 @check
-def check_tipping_point(tipping_point):
-    """Check a function that finds the lowest strength at which the Finnish judge is less surprised than the English."""
-    model = load_language_adapter(load_name_gpt(), "Finnish")
-    model.set_adapter(None)
-    for seed in cases(SEEDS):
-        got = attempt(tipping_point, model=model, noise=_noise(seed))
-        compare(got, *_answer(seed))
-    points = [_answer(seed)[0] for seed in SEEDS]
-    return f"two sets of {NAMES} names tip over at ×{points[0]:g} and at ×{points[1]:g}."
+def check_dial(dial):
+    """Check ``dial(model, updates, strength, noise)``: the names at this strength, and the model as it was."""
+    for language, strength, seed in cases(CASES):
+        model, noise = load_name_gpt(), TEMPERATURE * gumbel_noise(NAMES, seed)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        given = {"updates": updates_of(language), "strength": strength, "noise": noise}
+        got = attempt(dial, ("model",), model=model, **given)
+        names = list(got) if isinstance(got, (list, tuple)) else []
+        expect(
+            len(names) == NAMES and all(isinstance(name, str) for name in names),
+            f"Return the {NAMES} names that sample_names(model, noise) writes; came: {describe(got)}",
+        )
+        if alike(names, written(language, strength, seed)) < ENOUGH:
+            wrong = dict(_wrong(language, strength, seed))
+            best = max(wrong, key=lambda said: alike(names, wrong[said]))
+            why = f"\n  {best}" if alike(names, wrong[best]) >= ENOUGH else ""
+            right = written(language, strength, seed)
+            expect(False, f"came:     {' '.join(names[:4])} …\n  expected: {' '.join(right[:4])} …{why}")
+        after = model.state_dict()
+        expect(before.keys() == after.keys(), "The model has other parameters afterwards: change numbers in place.")
+        other = sum((after[name] != tensor).sum().item() for name, tensor in before.items())
+        expect(
+            not other,
+            f"{other:,} numbers of the model have other bits afterwards. Keep a copy of each weight before, with "
+            ".clone(), and put it back: what is subtracted was rounded.",
+        )
+        expect(
+            sample_names(model, noise) == written(language, 0.0, seed),
+            "The numbers are back, and the model still writes other names: is a hook left on it?",
+        )
+    return "the names of three strengths, and the model is what it was, to the last bit."
 
 
-def _noise(seed):
-    return TEMPERATURE * gumbel_noise(NAMES, seed)  # (names, letters, alphabet)
+def updates_of(language):
+    """Return ``{module's path: (A, B)}`` of a shipped adapter, whose scaling is 1."""
+    layers = load_language_adapter(load_name_gpt(), language).lora_layers
+    return {path: (layer.lora_A.detach(), layer.lora_B.detach()) for path, layer in layers.items()}
+
+
+def alike(names, others):
+    """Count the names that are the same, place by place."""
+    return sum(one == other for one, other in zip(names, others, strict=True))
 
 
 @lru_cache
-def _answer(seed):
-    """Return the tipping point and the usual wrong answers, each with what to say to it."""
-    model, jury = load_language_adapter(load_name_gpt(), "Finnish"), Jury("Finnish")
-    surprises = [jury.surprise(write_names(model, "Finnish", strength, _noise(seed))) for strength in STRENGTHS]
-    place = next(place for place, (english, finnish) in enumerate(surprises) if finnish < english)
-    happiest = min(range(len(STRENGTHS)), key=lambda index: surprises[index][1])
-    return STRENGTHS[place], [
-        (
-            None,
-            "No strength was returned. Does the loop set the strength, model.set_adapter({'Finnish': strength}), "
-            "before it writes the names? The model comes in with its adapter off.",
-        ),
-        (
-            0.0,
-            "At ×0 the English judge is less surprised. Is the comparison the wrong way round? Or was the adapter on "
-            "at full strength? It needs the number too: model.set_adapter({'Finnish': strength}).",
-        ),
-        (STRENGTHS[place - 1], "One step early: there the English judge is still the less surprised one."),
-        (STRENGTHS[place + 1], "One step late: set the strength before the model writes the names."),
-        (STRENGTHS[happiest], "There the Finnish judge is happiest; asked is where it overtakes the English one."),
-        (STRENGTHS[-1], "That is the end of the slider: return from within the loop, at the first that will do."),
-        (place, "That is the number of the step. Return its strength, a tenth of it."),
-    ]
+def written(language, strength, seed):
+    """Return the names that the library writes."""
+    model = load_language_adapter(load_name_gpt(), language)
+    model.set_adapter({language: strength})
+    return sample_names(model, TEMPERATURE * gumbel_noise(NAMES, seed))
+
+
+def _wrong(language, strength, seed):
+    """Yield pairs (what to say, the names of a usual mistake)."""
+    for other, said in (
+        (0.0, "These are the names of the model alone: has the weight been changed, in place, before it writes?"),
+        (1.0, "These are the names at ×1: multiply the update by the strength."),
+        (-strength, "The update was subtracted: add it."),
+        (2 * strength, "The update is there twice: does the model begin as it was?"),
+        (strength**2, "The strength is there twice. One of A and B, or their product, is multiplied by it."),
+    ):
+        if other != strength:
+            yield said, written(language, other, seed)
+    turned = load_name_gpt()
+    with torch.no_grad():
+        for path, (A, B) in updates_of(language).items():
+            weight = turned.get_submodule(path).weight  # (out_features, in_features)
+            weight += strength * (A @ B if weight.shape[0] == weight.shape[1] else (A @ B).T)
+    noise = TEMPERATURE * gumbel_noise(NAMES, seed)
+    yield "nn.Linear keeps its weight as (out_features, in_features): add (A @ B).T.", sample_names(turned, noise)
+    first = load_name_gpt()
+    with torch.no_grad():
+        path, (A, B) = next(iter(updates_of(language).items()))
+        first.get_submodule(path).weight += strength * (A @ B).T
+    yield "Only one layer was changed: there is an update for each of the paths.", sample_names(first, noise)

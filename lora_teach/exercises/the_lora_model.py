@@ -1,17 +1,13 @@
-"""Checks of notebook 03: options that adapt what they should, and hooks on every linear layer by hand."""
+"""Checks of notebook 03: hooks on a model's layers by hand, and all of a model adapted."""
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 
-from lora_teach.bases.name_gpt import NameGPT
 from lora_teach.exercises.check import Draw, attempt, cases, check, compare, describe, expect, run
-from lora_teach.model import LoRAModel
 
 import torch
 from torch import nn
 
-BUDGET = 10_000
-WANTED = ["blocks.2.mlp.up_proj", "blocks.2.mlp.down_proj"]
 AFTERWARDS = "model(x) after overlay(model, layers)"
 LATE = (
     "Every hook used the last layer. A function looks up a loop's variable when it is called, and by then the loop has "
@@ -24,35 +20,123 @@ NO_GRADIENT = (
 
 
 @check
-def check_options(options):
-    """Check options for the MLP of NameGPT's last block at the highest rank that trains at most 10,000 numbers."""
-    given = attempt(options)
-    keys = isinstance(given, Mapping) and {"target_modules", "rank"} <= set(given)
-    expect(keys, f"options() returns a dict with the keys target_modules and rank; came: {describe(given)}")
-    model = run(LoRAModel, NameGPT(), **given)  # what it raises says what is wrong with the options
-    rank, names = given["rank"], list(model.lora_layers)
-    everywhere = [f"blocks.{block}.mlp.{kind}_proj" for block in range(3) for kind in ("up", "down")]
-    mistakes = [
-        (everywhere, "These are all three blocks: a list matches the ends of names. Name the block too."),
-        ([f"blocks.2.attention.{kind}_proj" for kind in "qkvo"], "That is the attention of the last block."),
-        (WANTED[:1], "down_proj is missing."),
-        (WANTED[1:], "up_proj is missing."),
-        *(
-            ([f"blocks.{block}.mlp.{kind}_proj" for kind in ("up", "down")], f"That is block {block}: the last is 2.")
-            for block in range(2)
-        ),
-    ]
-    compare(names, WANTED, mistakes, what=f"the layers adapted by target_modules={describe(given['target_modules'])}")
-    mistakes = [
-        (20, "That counts one of the two layers, or one factor of each. Both layers cost rank * 2 * (96 + 384)."),
-        (3, "That is the highest rank for the MLPs of all three blocks: here one block is adapted."),
-        *((low, f"{BUDGET - low * 960:,} numbers are left, and one rank more costs 960.") for low in range(1, 10)),
-        *((high, f"It trains {high * 960:,} numbers, above the budget.") for high in range(11, 97)),
-    ]
-    trained = model.count()[0]
-    compare(rank, 10, mistakes, what=f"rank, with at most {BUDGET:,} numbers to train; this rank trains {trained:,}")
-    expect(trained == 9600, f"{trained:,} numbers train, and the two layers have 9,600: leave the other options out.")
-    return f"the MLP of the last block alone, and {trained:,} of at most {BUDGET:,} numbers train."
+def check_adapt(adapt):
+    """Check ``adapt(model, rank, alpha)``: freeze, make a layer for each linear layer that can be adapted, hook."""
+    for tied, rank, alpha in cases([(True, 2, 4), (False, 3, 3), (True, 1, 2)]):
+        base = _Small(tied, Draw(rank))
+        model, tokens = deepcopy(base), torch.arange(6).view(2, 3) % 5  # (batch, seq)
+        before = base(tokens).detach()
+        layers = attempt(adapt, ("model",), model=model, rank=rank, alpha=alpha)
+        _check_layers(layers, base, tied, rank, alpha)
+        training = [name for name, one in model.named_parameters() if one.requires_grad and "lora" not in name]
+        expect(
+            not training,
+            f"{', '.join(training[:3])} of the model still trains: freeze all of it, norms and biases too.",
+        )
+        expect(str(model) == str(base), "The module tree changed. A hook stands beside a module: nothing is replaced.")
+        expect(model.state_dict().keys() == base.state_dict().keys(), "The model's own parameters have other names.")
+        same = all(torch.equal(one, base.state_dict()[name]) for name, one in model.state_dict().items())
+        expect(same, "The model's weights changed. A hook adds to the output and leaves the weights alone.")
+        got = run(model, tokens)
+        compare(
+            got, before, what="model(x) right after adapt: every B is zero, so nothing may change", rtol=1e-4, atol=1e-4
+        )
+        stuck = [
+            f"{name}.{kind}"
+            for name in layers
+            for kind, one in layers[name].named_parameters()
+            if not one.requires_grad
+        ]
+        expect(
+            not stuck, f"{', '.join(stuck[:2])} does not train: freeze the model before its layers are made, or alone."
+        )
+        _check_hooks(model, base, layers, tokens)
+    return "all linear layers but a tied head and what is never called; frozen, hooked, and unchanged at first."
+
+
+class _Small(nn.Module):
+    """A model with a head that may be tied to its table, an attention of PyTorch's, and layers within layers."""
+
+    def __init__(self, tied, draw):
+        super().__init__()
+        self.head = nn.Linear(6, 5, bias=not tied)
+        self.table = nn.Embedding(5, 6)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.blocks = nn.ModuleList([nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 9), nn.Tanh(), _Own(9, 6))])
+        self.read = nn.Linear(6, 6)
+        if tied:
+            self.head.weight = self.table.weight
+        with torch.no_grad():
+            for one in self.parameters():
+                one.copy_(draw.matrix(*one.shape))
+
+    def forward(self, tokens):
+        x = self.table(tokens)  # (batch, seq, 6)
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(torch.tanh(self.read(x)))
+
+
+class _Own(nn.Linear):
+    """A linear layer of a class of its own, as many libraries have."""
+
+
+def _check_layers(layers, base, tied, rank, alpha):
+    """The layers that adapt returns are the right ones, and of the right sizes."""
+    expect(isinstance(layers, Mapping), f"Return the dict, module name → layer; came: {describe(layers)}")
+    linear = {name: one for name, one in base.named_modules() if isinstance(one, nn.Linear)}
+    wanted = {name for name in linear if name != "attention.out_proj" and not (tied and name == "head")}
+    found = set(layers)
+    why = {
+        "attention.out_proj": "nn.MultiheadAttention reads the weight of its out_proj and never calls it.",
+        "head": "its weight is the table's too: merging would change both.",
+    }
+    for name in sorted(found - wanted):
+        expect(False, f"{name} has a layer: {why.get(name, 'it is no linear layer of the model.')}")
+    kinds = {
+        "blocks.0.1": "Look in the containers too: named_modules() goes all the way down.",
+        "blocks.0.3": "A subclass of nn.Linear is an nn.Linear: ask isinstance.",
+        "head": "Here the head has a weight of its own. Compare the tensors: module.weight is table.weight.",
+    }
+    for name in sorted(wanted - found):
+        expect(False, f"{name} has no layer. {kinds.get(name, 'It is an nn.Linear like the others.')}")
+    expect(
+        len({id(one) for one in layers.values()}) == len(layers), "One layer serves several modules: make one for each."
+    )
+    for name, layer in layers.items():
+        module = linear[name]
+        A, B, scaling = (getattr(layer, one, None) for one in ("lora_A", "lora_B", "scaling"))
+        expect(A is not None and B is not None, f"{name} has {describe(layer)}: make it a MyLayer.")
+        shapes, right = (tuple(A.shape), tuple(B.shape)), ((module.in_features, rank), (rank, module.out_features))
+        hint = " In and out are the wrong way round." if shapes == (right[1][::-1], right[0][::-1]) else ""
+        expect(shapes == right, f"{name}: A and B came as {shapes}, and {right} is expected.{hint}")
+        compare(float(scaling), alpha / rank, what=f"the scaling at {name}; pass rank and alpha on")
+
+
+def _check_hooks(model, base, layers, tokens):
+    """Each layer's update is added to its own module's output, and its factors get a gradient."""
+    draw = Draw(9)
+    with torch.no_grad():
+        for layer in layers.values():
+            layer.lora_B.copy_(draw.matrix(*layer.lora_B.shape))
+    right = deepcopy(base)
+    for name, layer in layers.items():
+        update = (layer.scaling * layer.lora_A @ layer.lora_B).detach()
+
+        def added(module, args, output, update=update):
+            return output + args[0] @ update
+
+        right.get_submodule(name).register_forward_hook(added)
+    expected = right(tokens).detach()
+    output = run(model, tokens)
+    alone = base(tokens).detach()
+    compare(output, expected, [(alone, "No update arrives: has overlay(model, layers) been called?")],
+            what="model(x) when the layers have learnt", rtol=1e-4, atol=1e-4)  # fmt: skip
+    expect(output.requires_grad, "The output has no gradient: leave no_grad and .detach() out of the hooks.")
+    got = torch.autograd.grad(output.square().sum(), [one.lora_A for one in layers.values()], allow_unused=True)
+    missing = [name for name, one in zip(layers, got, strict=True) if one is None]
+    expect(not missing, f"The A of {missing[:1]} gets no gradient.")
 
 
 @check

@@ -1,4 +1,4 @@
-"""Checks of notebook 04: the first step's gradients by hand, and an adapter turned down to a limit."""
+"""Checks of notebook 04: the loop with validation, and an adapter turned down to a limit."""
 
 from math import isfinite
 
@@ -6,65 +6,155 @@ from lora_teach.bases import load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.exercises.check import Draw, attempt, cases, check, compare, describe, expect
 from lora_teach.exercises.compare import as_tensor
+from lora_teach.layer import LoRALayer
 from lora_teach.measure.strength import strength_path
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 STRENGTHS = [step / 10 for step in range(11)]  # 0, 0.1 … 1
 TOLERANCE = 0.01  # nats that a strength may be worse than the best of these
-SIZES = [(5, 4, 3, 2, 1.5), (3, 6, 6, 4, 0.25), (1, 3, 7, 1, 2.0), (8, 5, 2, 2, 1.0)]  # batch, in, out, rank, scaling
-
-
-def a_layer(batch, in_features, out_features, rank, scaling, zero_B=False):
-    """A layer, x, the gradient of a loss with respect to its output; the layer holds autograd's gradients of A and B.
-
-    Shapes:
-        x (batch, in_features), grad_output (batch, out_features).
-    """
-    draw = Draw(batch)
-    layer = draw.layer(in_features, out_features, rank, scaling)
-    if zero_B:
-        torch.nn.init.zeros_(layer.lora_B)
-    x, grad_output = draw.matrix(batch, in_features), draw.matrix(batch, out_features)
-    layer(x).backward(grad_output)
-    return layer, x, grad_output
 
 
 @check
-def check_gradient_of_B(gradient_of_B):
-    """Check ``gradient_of_B(x, A, grad_output, scaling)``, which is ``scaling · (x A)ᵀ grad_output``."""
-    for sizes in cases(SIZES):
-        layer, x, grad_output = a_layer(*sizes, zero_B=True)
-        A, right = layer.lora_A.detach(), layer.lora_B.grad  # (in_features, rank), (rank, out_features)
-        mistakes = [
-            (right / layer.scaling, "The scaling is lost: B's output is multiplied by it, so its gradient is too."),
-            (right * layer.scaling, "The scaling is there twice."),
-            (1.5 * right / layer.scaling, "The scaling is another number now: use the argument."),
-            (torch.zeros_like(right), "Also zero? That is A's gradient at step 0. B is zero, but x A is not."),
-            (0.0, "Also zero? That is A's gradient at step 0. B is zero, but x A is not."),
-            (right / len(x), "That is divided by the batch's size: grad_output holds the mean's 1/batch already."),
+def check_fit(fit):
+    """Check ``fit(model, layers, batches, loss_fn, validation, lr, steps, every)``: the loop, and back to the best."""
+    for seed, (lr, steps, every) in cases([(0, (0.05, 40, 4)), (5, (0.1, 30, 5)), (2, (0.2, 9, 3))]):
+        run = _Run(seed, lr, steps, every)
+        model, layers, frozen = run.start()
+        seen = []
+        given = {"batches": run.batches, "loss_fn": run.counting(seen), "validation": run.validation}
+        given |= {"lr": lr, "steps": steps, "every": every}
+        try:
+            got = attempt(fit, ("model", "layers"), model=model, layers=layers, **given)
+        except (TypeError, ValueError, IndexError, NameError):  # such as nothing kept to go back to
+            expect(not _ended(seen, run), _ended(seen, run))
+            raise
+        expect(not _ended(seen, run), _ended(seen, run))
+        trained = seen.count("train")
+        expect(trained == steps, f"It took {trained} losses of training batches, and {steps} steps were asked for.")
+        expect("strange" not in seen, "loss_fn was given targets that stand in no batch.")
+        moved = [name for name, one in model.named_parameters() if not torch.equal(one, frozen[name])]
+        expect(not moved, f"{', '.join(moved)} of the model moved: give the optimiser the layers' parameters alone.")
+        ends, wrong = run.by_hand()
+        numbers = torch.cat([one.detach().flatten() for layer in layers.values() for one in layer.parameters()])
+        compare(numbers, ends[1], [(one, said) for (_, one), said in wrong],
+                what="the numbers in A and B afterwards", rtol=2e-3, atol=2e-4)  # fmt: skip
+        losses = [
+            (loss, "That is another run's loss: return the best on the validation batch.") for (loss, _), _ in wrong
         ]
-        compare(attempt(gradient_of_B, x=x, A=A, grad_output=grad_output, scaling=layer.scaling), right, mistakes)
-    return "autograd says the same, for four sizes and scalings."
+        compare(
+            got,
+            ends[0],
+            [(ends[2], "That is the last one: return the best."), *losses],
+            rtol=2e-3,
+            what="the loss that fit returns",
+        )
+    return "the right number of steps, the base untouched, and back to the best validation loss."
 
 
-@check
-def check_gradient_of_A(gradient_of_A):
-    """Check ``gradient_of_A(x, B, grad_output, scaling)``, which is ``scaling · xᵀ (grad_output Bᵀ)``."""
-    for sizes, zero_B in cases([*((sizes, False) for sizes in SIZES), (SIZES[0], True)]):
-        layer, x, grad_output = a_layer(*sizes, zero_B=zero_B)
-        B, right = layer.lora_B.detach(), layer.lora_A.grad  # (rank, out_features), (in_features, rank)
+def _ended(seen, run):
+    """Say what is missing in a run that went to its end, if it is a thing of its own."""
+    trained = seen.count("train")
+    if trained == len(run.batches) < run.steps:
+        return f"It took {trained} of {run.steps} steps. The batches end: begin them again, with itertools.cycle."
+    return "The validation batch was never looked at." if trained == run.steps and "validation" not in seen else ""
+
+
+class _Batch(tuple):
+    def __repr__(self):
+        return f"(inputs, targets) of {len(self[0])} rows"
+
+
+class _Batches(tuple):
+    def __repr__(self):
+        return f"{len(self)} batches"
+
+
+class _Run:
+    """A run small enough to be done over and over: a linear layer, its LoRALayer, three batches, one for validation."""
+
+    def __init__(self, seed, lr, steps, every):
+        draw = Draw(seed)
+        self.lr, self.steps, self.every = lr, steps, every
+        self.weight, self.bias, self.A = draw.matrix(3, 6) / 3, draw.matrix(3), draw.matrix(6, 2) / 3
+        shift = draw.matrix(3, 6) / 2
+        inputs = [draw.matrix(5, 6) for _ in range(3)]
+        noisy = [(x, x @ (self.weight + shift).T + self.bias + draw.matrix(5, 3)) for x in inputs]
+        self.batches = _Batches(map(_Batch, noisy))
+        x = draw.matrix(8, 6)
+        self.validation = _Batch((x, x @ (self.weight + 0.6 * shift).T + self.bias))
+
+    def start(self):
+        """Return the hooked model, its layers, and a copy of the frozen numbers."""
+        linear = nn.Linear(6, 3)
+        layer = LoRALayer(6, 3, rank=2)
+        with torch.no_grad():
+            for one, number in ((linear.weight, self.weight), (linear.bias, self.bias), (layer.lora_A, self.A)):
+                one.copy_(number)
+        model = nn.Sequential(linear)  # that it would train shows what the optimiser was given
+        linear.register_forward_hook(lambda module, args, output: output + layer(args[0]))
+        return model, {"0": layer}, {name: one.detach().clone() for name, one in model.named_parameters()}
+
+    def counting(self, seen):
+        """Return the loss; it notes whose targets it was given."""
+
+        def loss_fn(output, targets):
+            known = [("validation", self.validation[1]), *(("train", one) for _, one in self.batches)]
+            seen.append(next((name for name, one in known if torch.equal(one, targets)), "strange"))
+            return F.mse_loss(output, targets)
+
+        return loss_fn
+
+    def by_hand(self):
+        """Return (best loss, the numbers then, last loss), and pairs (that of a mistake, what to say)."""
+        right = self.train()
         mistakes = [
-            (torch.zeros_like(right), "Zero is right at step 0, where B is zero; here B is not."),
-            (0.0, "Zero is right at step 0, where B is zero; here B is not."),
-            (right / layer.scaling, "The scaling is lost: the path from A to the output goes through it."),
-            (right * layer.scaling, "The scaling is there twice."),
-            (1.5 * right / layer.scaling, "The scaling is another number now: use the argument."),
-            (right / len(x), "That is divided by the batch's size: grad_output holds the mean's 1/batch already."),
+            (self.train(back=False), "These are the numbers of the last step: go back to those of the best, and "
+             "keep copies, .detach().clone(), since the optimiser goes on in the same memory."),
+            (self.train(zero=False), "The gradients of all steps add up: optimizer.zero_grad() belongs in each step."),
+            (self.train(weight_decay=0.01), "AdamW's own weight decay, 0.01, pulls A and B to zero: weight_decay=0."),
+            (self.train(every=1), "That is the best of all steps: look after every `every` steps alone."),
+            (self.train(judge=self.batches[0]), "The best was chosen on a training batch: use the validation batch."),
+            (self.train(lr=1e-3), "The learning rate was not used."),
+            (self.train(kind=torch.optim.SGD), "That is plain gradient descent; the exercise asks for AdamW."),
+            (self.train(early=True), "It looks before the step, so the numbers are one step older than their loss."),
+            (self.train(also=True), "It learns from the validation batch too: no backward there."),
+        ]  # fmt: skip
+        different = [
+            (one[:2], said) for one, said in mistakes if not torch.allclose(one[1], right[1], rtol=1e-2, atol=1e-3)
         ]
-        got = attempt(gradient_of_A, x=x, B=B, grad_output=grad_output, scaling=layer.scaling)
-        compare(got, right, mistakes, what="where B = 0:" if zero_B else "")
-    return "autograd says the same, and at step 0 it is exactly zero."
+        return right, different
+
+    def train(self, back=True, zero=True, every=None, judge=None, lr=None, early=False, also=False,
+              kind=torch.optim.AdamW, weight_decay=0.0):  # fmt: skip
+        """Return (best loss, the numbers then, last loss); the arguments make the usual mistakes."""
+        model, layers, _ = self.start()
+        parameters = list(layers["0"].parameters())
+        optimizer = kind(parameters, lr=lr or self.lr, weight_decay=weight_decay)
+        looks = []
+        for step in range(1, self.steps + 1):
+            before = _copy(parameters)
+            inputs, targets = self.batches[(step - 1) % len(self.batches)]
+            if zero:
+                optimizer.zero_grad()
+            F.mse_loss(model(inputs), targets).backward()
+            optimizer.step()
+            if step % (every or self.every) == 0:
+                inputs, targets = judge or self.validation
+                loss = F.mse_loss(model(inputs), targets)
+                if also:
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                looks.append((loss.item(), before if early else _copy(parameters)))
+        best = min(looks, key=lambda look: look[0])
+        return best[0], best[1] if back else _copy(parameters), looks[-1][0]
+
+
+def _copy(parameters):
+    return torch.cat([one.detach().flatten() for one in parameters])
 
 
 @check

@@ -1,15 +1,22 @@
-"""Checks of notebook 09: examples that are held out, and how sure a score is."""
+"""Checks of notebook 09: examples that are held out, and the folder that PEFT reads."""
 
 import builtins
+import json
 from collections import Counter
 from contextlib import contextmanager
+from copy import deepcopy
 from math import sqrt
+from pathlib import Path
 from random import Random
-from statistics import mean, stdev
+from tempfile import TemporaryDirectory
 
 from lora_teach.datasets import names
-from lora_teach.exercises.check import attempt, cases, check, compare, describe, expect
-from lora_teach.measure.intervals import STUDENT_T
+from lora_teach.exercises.check import Draw, NotYet, attempt, cases, check, compare, describe, expect
+from lora_teach.peft_format.folder import CONFIG_FILE, WEIGHTS_FILE
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
 
 GROWS = (
     "The list grew, and a prompt changed sides: next month the model would be asked what it has been trained on. Let "
@@ -53,45 +60,109 @@ def check_hold_out(hold_out):
 
 
 @check
-def check_interval(interval):
-    """Check ``interval(scores)``: the mean over seeds, and half the width of its 95 % interval."""
-    for scores in cases(
-        [[0.75, 0.71, 0.78], [0.2, 0.8], [0.5, 0.5, 0.5, 0.5], [0.61, 0.7, 0.66, 0.73, 0.69], [2.01, 2.05, 1.98, 2.11]]
-    ):
-        got = attempt(interval, scores=scores)
-        expect(
-            isinstance(got, (tuple, list)) and len(got) == 2,
-            f"Return two numbers, the mean and half the width; came: {describe(got)}",
-        )
-        middle, s, n = mean(scores), stdev(scores), len(scores)
-        t = STUDENT_T[n - 1]
-        population = s * sqrt((n - 1) / n)
-        halves = [
-            (s, "That is the standard deviation of one seed. A mean of n seeds is surer, by √n."),
-            (t * s, "Divide by √n: a mean of n seeds is surer than one of them."),
-            (s / sqrt(n), "That is the standard error alone. Multiply it by Student's t."),
-            (1.96 * s / sqrt(n), "1.96 is for many seeds. For few it is larger: Student's t, by n − 1."),
-            (t * s / n, "Divide by √n, and not by n."),
-            (
-                t * population / sqrt(n),
-                "That is the deviation over n. The mean was taken from the same seeds: divide by n − 1.",
-            ),
-            (2 * t * s / sqrt(n), "That is the whole width: half of it lies on each side."),
-            (
-                (max(scores) - min(scores)) / 2,
-                "Half the span of the seeds is how far they lie apart, not how sure the mean is.",
-            ),
-            (STUDENT_T.get(n, 0) * s / sqrt(n), "Student's t is looked up by n − 1, not by n."),
+def check_save(save):
+    """Check ``save(layers, folder)``: the two files that PEFT reads, with the same update."""
+    paths = ["first", "blocks.0.up", "blocks.1.up"]
+    for rank, scaling in cases([(2, 1.5), (1, 4.0), (3, 1.0)]):
+        draw = Draw(rank)
+        base = _Tower(draw)
+        layers = {path: draw.layer(*_sizes(base, path), rank, scaling) for path in paths}
+        with TemporaryDirectory() as shelf:
+            folder = Path(shelf) / "mine"
+            attempt(save, layers=layers, folder=str(folder) if rank == 1 else folder)
+            _check_config(folder, paths, rank, scaling)
+            _check_tensors(folder, layers)
+            _check_in_peft(folder, base, layers, draw.matrix(4, 5))
+    return "two files, and PEFT adds the same updates, at three ranks and scalings."
+
+
+class _Tower(nn.Module):
+    """Three layers that are adapted and one that is not, its name the end of no other's."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.first = nn.Linear(5, 7)
+        self.blocks = nn.ModuleList([nn.ModuleDict({"up": nn.Linear(7, 7)}) for _ in range(2)])
+        self.last = nn.Linear(7, 4)
+        with torch.no_grad():
+            for one in self.parameters():
+                one.copy_(draw.matrix(*one.shape))
+
+    def forward(self, x):
+        x = torch.tanh(self.first(x))  # (batch, 7)
+        for block in self.blocks:
+            x = torch.tanh(block["up"](x))
+        return self.last(x)
+
+
+def _sizes(base, path):
+    linear = base.get_submodule(path)
+    return linear.in_features, linear.out_features
+
+
+def _check_config(folder, paths, rank, scaling):
+    """adapter_config.json says what kind it is, where it sits, and how strong it is."""
+    there = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else "no such folder"
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        expect((folder / name).is_file(), f"{name} is not in the folder; there is {there}")
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NotYet(f"{CONFIG_FILE} is no JSON: {error}. json.dumps makes it.") from None
+    expect(isinstance(config, dict), f"{CONFIG_FILE} holds a dict; came: {describe(config)}")
+    missing = [key for key in ("peft_type", "r", "lora_alpha", "target_modules") if key not in config]
+    expect(not missing, f"{CONFIG_FILE} lacks {', '.join(missing)}.")
+    compare(config["peft_type"], "LORA", what="peft_type")
+    compare(config["r"], rank, [(scaling * rank, "That is alpha.")], what="r, the rank")
+    mistakes = [
+        (scaling, "That is the scaling s = α/r, and PEFT divides by r once more: α = s·r."),
+        (float(rank), "That is the rank. The scaling is another here: α = s·r."),
+    ]
+    compare(float(config["lora_alpha"]), scaling * rank, mistakes, what="lora_alpha")
+    if isinstance(config["target_modules"], list):
+        lost = [path for path in paths if not any(f".{path}".endswith(f".{one}") for one in config["target_modules"])]
+        expect(not lost, f"target_modules does not name {lost}: give the paths of all the layers.")
+
+
+def _check_tensors(folder, layers):
+    """adapter_model.safetensors has A and B of each layer, under PEFT's names and PEFT's way round."""
+    try:
+        tensors = load_file(folder / WEIGHTS_FILE)
+    except Exception as error:
+        raise NotYet(f"{WEIGHTS_FILE} can't be read: {error}. safetensors.torch.save_file writes it.") from None
+    wanted = {
+        f"base_model.model.{path}.{kind}.weight": getattr(layer, kind).detach().T
+        for path, layer in layers.items()
+        for kind in ("lora_A", "lora_B")
+    }
+    lost, more = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    expect(not lost, f"there is no {lost[:1]} among the keys, which are {list(tensors)[:2]} …")
+    expect(not more, f"{more[:1]} has no place in PEFT's format.")
+    for key, right in wanted.items():
+        scaling = layers[key.removeprefix("base_model.model.").rpartition(".lora_")[0]].scaling
+        turned = "PEFT stores A as (r, in_features) and B as (out_features, r): turn each with .T."
+        mistakes = [
+            (right.T, turned),
+            (right.T.reshape(right.shape), f"{turned} .reshape keeps the order of the numbers and mixes them up."),
+            (scaling * right, "The factors are saved unscaled: lora_alpha says how strong they are."),
         ]
-        half = t * s / sqrt(n)
-        compare(
-            list(got),
-            [middle, half],
-            [*(([middle, wrong], said) for wrong, said in halves if abs(wrong - half) > 1e-9),
-             ([middle - half, middle + half], "These are the two ends. Return the mean and half the width."),
-             ([half, middle], "The wrong way round: the mean first.")],
-        )  # fmt: skip
-    return "a mean of few seeds with what it is worth."
+        compare(tensors[key], right, mistakes, what=key)
+
+
+def _check_in_peft(folder, base, layers, x):
+    """PEFT reads the folder and adds the same updates."""
+    import peft
+
+    right = deepcopy(base)
+    with torch.no_grad():
+        for path, layer in layers.items():
+            right.get_submodule(path).weight += layer.delta_weight()
+        try:
+            read = peft.PeftModel.from_pretrained(deepcopy(base), folder)
+        except Exception as error:
+            said = " ".join(str(error).split())
+            raise NotYet(f"PEFT does not read the folder: {type(error).__name__}: {said[:200]}") from None
+        compare(read.eval()(x), right(x), what="the model's output, with the folder read by PEFT", rtol=1e-4, atol=1e-4)
 
 
 def _plain(prompt):

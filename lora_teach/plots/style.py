@@ -26,6 +26,8 @@ COLOURS = {
     "base": "#555555",  # the frozen model before any training
     "lora": "#0072B2",
     "full": "#D55E00",  # full fine-tuning
+    "A": "#E69F00",  # the two factors, in every picture that has them apart: A orange, B blue and hatched
+    "B": "#0072B2",
     "best": "#009E73",  # what mathematics allows at best: an SVD floor
     "other": "#E69F00",  # a second adapter, a variant
     "third": "#CC79A7",

@@ -1,9 +1,13 @@
 """The checks of notebook 07 know the solution, the stub and the usual mistakes."""
 
+import ast
+import json
 import math
+import statistics
 from fractions import Fraction
 
-from lora_teach.exercises.a_real_language_model import check_break_even, check_completion_labels
+from lora_teach.exercises import TODO, check_completion_labels, check_grade
+from lora_teach.measure.intervals import share_interval
 
 import numpy as np
 import pytest
@@ -66,35 +70,6 @@ def test_labels_pass():
 )
 def test_labels_mistakes(wrong, said):
     result = check_completion_labels(wrong)
-    assert result.status == "NOT YET" and said in result.message
-
-
-def break_even(training, with_examples, with_adapter):
-    saved = with_examples - with_adapter
-    return math.ceil(training / saved) if saved > 0 else None
-
-
-def test_break_even_passes():
-    assert check_break_even(break_even).passed
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        pytest.param(lambda t, e, a: math.ceil(t / e), "leaves out that a sheet by the adapter", id="adapter free"),
-        pytest.param(lambda t, e, a: t // (e - a), "Rounded down", id="down"),
-        pytest.param(lambda t, e, a: t // (e - a) + 1, "cost the same", id="one more"),
-        pytest.param(lambda t, e, a: t / (e - a), "round up", id="not whole"),
-        pytest.param(lambda t, e, a: math.ceil(t / (a - e)) if a > e else None, "saves 10 seconds", id="swapped"),
-        pytest.param(lambda t, e, a: math.ceil(t / (e + a)), "difference of the two", id="sum"),
-        pytest.param(lambda t, e, a: math.ceil(t / (e - a)), "ZeroDivisionError", id="never, divided"),
-        pytest.param(
-            lambda t, e, a: math.ceil(t / (e - a)) if e != a else None, "never pays for itself", id="never, negative"
-        ),
-    ],
-)
-def test_break_even_mistakes(wrong, said):
-    result = check_break_even(wrong)
     assert result.status == "NOT YET" and said in result.message
 
 
@@ -175,51 +150,155 @@ def test_wrong_labels_do_not_pass(wrong):
     assert check_completion_labels(wrong).status == "NOT YET"
 
 
-def by_counting(training, with_examples, with_adapter):
-    if with_adapter >= with_examples:
-        return None
-    sheets = 0
-    while training + sheets * with_adapter > sheets * with_examples:
-        sheets += 1
-    return sheets
+def grade(answers, wanted, read=json.loads, z=1.96):
+    right = 0
+    for text, one in zip(answers, wanted, strict=True):
+        try:
+            right += read(text) == one
+        except ValueError:
+            pass
+    return right / len(answers), *wilson(right / len(answers), len(answers), z)
+
+
+def wilson(share, n, z=1.96):
+    middle, half = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+
+
+def marks(answers, wanted):
+    def mark(text, one):
+        try:
+            return float(json.loads(text) == one)
+        except json.JSONDecodeError:
+            return 0.0
+
+    return [mark(*pair) for pair in zip(answers, wanted, strict=True)]
+
+
+def by_tensor_of_marks(answers, wanted):
+    scores = torch.tensor(marks(answers, wanted))
+    return torch.tensor([scores.mean(), *wilson(scores.mean().item(), len(scores))])
+
+
+def by_roots(answers, wanted):
+    """Wilson's ends as the shares p at which the observed one lies 1.96 standard errors away: a quadratic's roots."""
+    share, n, z2 = sum(marks(answers, wanted)) / len(answers), len(answers), 1.96**2
+    return share, *sorted(np.roots([1 + z2 / n, -(2 * share + z2 / n), share**2]).real)
+
+
+def by_counts(answers, wanted):
+    right, n, z = sum(marks(answers, wanted)), len(answers), 1.959964
+    root = (z**2 + 4 * right * (n - right) / n) ** 0.5
+    return [right / n, *((2 * right + z**2 + sign * z * root) / (2 * (n + z**2)) for sign in (-1, 1))]
 
 
 @pytest.mark.parametrize(
     "right",
     [
-        by_counting,
-        lambda t, e, a: -(-t // (e - a)) if e > a else None,
-        lambda t, e, a: np.ceil(t / (e - a)) if e > a else None,
-        lambda t, e, a: torch.ceil(torch.tensor(t / (e - a))) if e > a else None,
-        lambda cost, slow, fast: Fraction(math.ceil(Fraction(cost) / Fraction(slow - fast))) if slow > fast else None,
-        lambda t, e, a: None if a >= e else next(n for n in range(10_000) if n * (e - a) >= t),
+        grade,
+        by_tensor_of_marks,
+        by_roots,
+        by_counts,
+        lambda *given: np.array(grade(*given)),
+        lambda *given: (Fraction(grade(*given)[0]), *share_interval(round(sum(marks(*given))), len(given[0]))),
+        lambda texts, dicts: grade(texts, dicts, z=statistics.NormalDist().inv_cdf(0.975)),
     ],
 )
-def test_unusual_right_numbers_of_sheets_pass(right):
-    result = check_break_even(right)
+def test_right_grades_pass(right):
+    result = check_grade(right)
     assert result.passed, result.message
 
 
+def share_by(mark):
+    """Return a grading by another mark, with the right interval of what it gives."""
+
+    def graded(answers, wanted):
+        share = sum(mark(text, one) for text, one in zip(answers, wanted, strict=True)) / len(answers)
+        return share, *wilson(share, len(answers))
+
+    return graded
+
+
+def loaded(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def literal(text):
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        return None
+
+
+def lowered(got):
+    return {key: str(value).lower() for key, value in got.items()} | {"when": got.get("when")} if pairs(got) else got
+
+
+def texts(got):
+    return {key: str(value) for key, value in got.items()} if pairs(got) else got
+
+
+def pairs(got):
+    return got.items() if isinstance(got, dict) else set()
+
+
+def of_the_valid(answers, wanted):
+    valid = [(text, one) for text, one in zip(answers, wanted, strict=True) if isinstance(loaded(text), dict)]
+    share = sum(loaded(text) == one for text, one in valid) / max(len(valid), 1)
+    return share, *wilson(share, len(answers))
+
+
+def ends_by(ends):
+    """Return a right grading with another interval."""
+    return lambda answers, wanted: (grade(answers, wanted)[0], *ends(grade(answers, wanted)[0], len(answers)))
+
+
+def plain(p, n):
+    half = 1.96 * math.sqrt(p * (1 - p) / n)
+    return p - half, p + half
+
+
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "said"),
     [
-        lambda t, e, a: (t + (e - a) - 1) // (e - a) if e > a else None,  # whole seconds only
-        lambda t, e, a: -(-int(t) // max(int(e - a), 1)) if e > a else None,
-        lambda t, e, a: round(t / (e - a)) if e > a else None,
-        lambda t, e, a: math.ceil(t / (e - a)) if e > a else float("inf"),
-        lambda t, e, a: math.ceil(t / (e - a)) if e > a else 0,
-        lambda t, e, a: math.ceil(t / (e - a)) if e > a else -1,
-        lambda t, e, a: math.ceil(t / 10) if e > a else None,
-        lambda t, e, a: math.ceil(t / abs(e - a)) if e != a else None,
-        lambda t, e, a: math.ceil(t / (e - a)) + 1 if e > a else None,
-        lambda t, e, a: str(math.ceil(t / (e - a))) if e > a else None,
-        lambda t, e, a: math.ceil(t / (e - a)) if e > a else "never",
-        lambda t, e, a: math.ceil(t / a) if e > a else None,
-        lambda t, e, a: math.ceil((t + e) / (e - a)) if e > a else None,
-        lambda t, e, a: {95: 10, 100: 10, 60: 20, 1: 1}[t] if e > a else None,
-        lambda t, e, a: None,
-        lambda t, e, a: print(math.ceil(t / (e - a))),
+        (share_by(lambda text, one: isinstance(loaded(text), dict)), "the share that is right"),
+        (share_by(lambda text, one: text == json.dumps(one)), "Other spaces"),
+        (share_by(lambda text, one: text.strip() == json.dumps(one)), "Other spaces"),
+        (share_by(lambda text, one: (loaded(text) or {}) == one or json.dumps(one) in text), "Text around the JSON"),
+        (share_by(lambda text, one: literal(text) == one), "Single quotes"),
+        (share_by(lambda text, one: lowered(loaded(text)) == lowered(one)), "to the letter"),
+        (share_by(lambda text, one: texts(loaded(text)) == texts(one)), "is not the number 2"),
+        (share_by(lambda text, one: bool(pairs(loaded(text))) and {**one, **loaded(text)} == one), "A key is missing"),
+        (share_by(lambda text, one: True), "the share is of all"),
+        (share_by(lambda text, one: all(key in (loaded(text) or []) for key in one)), "the share that is right"),
+        (share_by(lambda text, one: one.items() <= pairs(loaded(text))), "A key too many"),
+        (of_the_valid, "the share that is right"),
+        (lambda answers, wanted: grade([json.dumps(json.loads(text)) for text in answers], wanted), "JSONDecodeError"),
+        (lambda *given: [100 * part for part in grade(*given)], "in percent"),
+        (lambda *given: (grade(*given)[0] * len(given[0]), *grade(*given)[1:]), "the share is of all"),
+        (lambda *given: grade(*given)[0], "Return share, low, high"),
+        (lambda *given: grade(*given)[:2], "Return share, low, high"),
+        (ends_by(plain), "has no width"),
+        (ends_by(lambda p, n: [min(max(end, 0), 1) for end in plain(p, n)]), "has no width"),
+        (ends_by(lambda p, n: wilson(p, n, 1.0)), "68 %"),
+        (ends_by(lambda p, n: wilson(p, n, 1.645)), "leaves 5 %"),
+        (ends_by(lambda p, n: wilson(p, n, 2.576)), "99 %"),
+        (ends_by(lambda p, n: wilson(p, n)[::-1]), "The lower end comes first"),
+        (ends_by(lambda p, n: [end * (1 + 1.96**2 / n) for end in wilson(p, n)]), "divided by 1 + z²/n"),
+        (ends_by(lambda p, n: [100 * end for end in wilson(p, n)]), "The ends are shares"),
+        (ends_by(lambda p, n: [p + sign * (wilson(p, n)[1] - wilson(p, n)[0]) / 2 for sign in (-1, 1)]), "not p but"),
+        (ends_by(lambda p, n: wilson(p, 24)), "case 4 of 7"),
+        (ends_by(lambda p, n: (0.0, 1.0)), "the interval"),
     ],
 )
-def test_wrong_numbers_of_sheets_do_not_pass(wrong):
-    assert check_break_even(wrong).status == "NOT YET"
+def test_wrong_grades_are_named(wrong, said):
+    result = check_grade(wrong)
+    assert result.status == "NOT YET" and said in result.message
+
+
+def test_grades_not_begun_are_todo():
+    assert check_grade(lambda answers, wanted: TODO).status == "TODO"
+    assert check_grade(lambda answers, wanted: (0.5, TODO, TODO)).status == "TODO"

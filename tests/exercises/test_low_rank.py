@@ -1,70 +1,220 @@
-"""The checks of notebook 01 pass the solution and name each usual mistake."""
+"""The checks of notebook 01 pass the solution and unusual right answers, and name each usual mistake."""
 
 from fractions import Fraction
 
-from lora_teach.exercises import TODO, check_cross, check_smallest_rank
+from lora_teach import LoRALayer, train
+from lora_teach.exercises import TODO, check_factors, check_keyhole, check_smallest_rank
 
 import numpy as np
 import pytest
 import torch
-
-MIDDLE = torch.zeros(16)
-MIDDLE[6:10] = 1
-ONES = torch.ones(16)
+from torch.nn.functional import mse_loss
 
 
-def pair(columns, rows):
-    return torch.stack(columns, dim=1), torch.stack(rows)
+def svd(matrix):
+    return torch.linalg.svd(matrix, full_matrices=False)
+
+
+def factors(matrix, rank):
+    U, sigma, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    return U[:, :rank] * sigma[:rank], Vh[:rank]
+
+
+def break_even(m, n):
+    return (m * n - 1) // (m + n)
+
+
+def roots(matrix, rank):
+    U, sigma, Vh = svd(matrix.double())
+    root = sigma[:rank].sqrt()
+    return U[:, :rank] * root, root[:, None] * Vh[:rank]
+
+
+def by_old_svd(matrix, rank):
+    U, sigma, V = torch.svd(matrix)
+    return U[:, :rank] @ sigma[:rank].diag(), V[:, :rank].T
+
+
+def by_eigenvectors(matrix, rank):
+    _, vectors = torch.linalg.eigh(matrix.double().T @ matrix.double())
+    B = vectors.flip(1)[:, :rank].T
+    return matrix.double() @ B.T, B
+
+
+def another_basis(matrix, rank):
+    A, B = factors(matrix, rank)
+    mixed = torch.eye(rank) + torch.ones(rank, rank).triu(1)
+    return A @ mixed, torch.linalg.inv(mixed) @ B
+
+
+def by_counting(m, n):
+    rank = 0
+    while (rank + 1) * (m + n) < m * n:
+        rank += 1
+    return rank
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("right", "even"),
     [
-        pair([MIDDLE, 1 - MIDDLE], [ONES, MIDDLE]),
-        pair([1 - MIDDLE, MIDDLE], [MIDDLE, ONES]),  # the bars the other way round
-        pair([MIDDLE, ONES], [1 - MIDDLE, MIDDLE]),  # the first leaves the centre out
-        pair([2 * MIDDLE, 1 - MIDDLE], [ONES / 2, MIDDLE]),
-        [part.double() for part in pair([MIDDLE, 1 - MIDDLE], [ONES, MIDDLE])],
+        (factors, break_even),
+        (roots, by_counting),
+        (by_old_svd, lambda m, n: -(-m * n // (m + n)) - 1),
+        (by_eigenvectors, lambda m, n: torch.tensor(break_even(m, n))),
+        (another_basis, lambda height, width: float(break_even(height, width))),
+        (lambda m, r: [part.numpy() for part in factors(m, r)], lambda m, n: Fraction(break_even(m, n))),
+        (lambda m, r: list(map(torch.nn.Parameter, factors(m, r))), break_even),
+        (lambda m, r: (factors(m, r)[0].tolist(), factors(m, r)[1].tolist()), break_even),
+        (lambda m, r: tuple(-part for part in factors(m, r)), break_even),
     ],
 )
-def test_a_cross_passes(answer):
-    assert check_cross(lambda: answer).status == "PASS"
+def test_right_factors_pass(right, even):
+    result = check_factors(right, even)
+    assert result.passed, result.message
+
+
+def from_svd(form):
+    """Factors made of U, the σ and Vh in some way."""
+    return lambda matrix, rank: form(*svd(matrix), rank)
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("wrong", "words"),
     [
-        (pair([MIDDLE, ONES], [ONES, MIDDLE]), "counted twice"),
-        (pair([MIDDLE, 1 - MIDDLE], [1 - MIDDLE, MIDDLE]), "The centre is missing"),
-        (pair([MIDDLE, MIDDLE, ONES], [ONES, -MIDDLE, MIDDLE]), "took 3 outer products"),
-        (pair([MIDDLE, 0 * ONES], [ONES, MIDDLE]), "the first bar alone"),
-        (pair([MIDDLE, 1 - MIDDLE], [ONES, ONES]), "Everything is filled"),
-        (pair([MIDDLE, 1 - MIDDLE], [ONES, MIDDLE])[::-1], "A and B are swapped"),
-        ((torch.stack([MIDDLE, 1 - MIDDLE]), torch.stack([ONES, MIDDLE])), "expected are A (16, 2)"),
-        (pair([MIDDLE, 1 - MIDDLE], [ONES, MIDDLE])[0], "returns the pair A, B"),
-        (torch.eye(16), "returns the pair A, B"),
-        ((MIDDLE, ONES), "two-dimensional"),
-        ((3, 4), "two-dimensional"),
-        (None, "returns the pair A, B"),
-        (pair([MIDDLE, 1 - MIDDLE], [ONES, 2 * MIDDLE]), "differ most"),
+        (from_svd(lambda U, s, Vh, r: (U[:, :r], Vh[:r])), "The sizes are missing"),
+        (from_svd(lambda U, s, Vh, r: (U[:, :r] * s[:r], s[:r, None] * Vh[:r])), "their product has σ²"),
+        (from_svd(lambda U, s, Vh, r: (U[:, :r] * s[:r].sqrt(), Vh[:r])), "one of the two only"),
+        (from_svd(lambda U, s, Vh, r: (U[:, -r:] * s[-r:], Vh[-r:])), "the smallest outer products"),
+        (from_svd(lambda U, s, Vh, r: (U[:, :r] * s[0], Vh[:r])), "One σ was taken for all"),
+        (from_svd(lambda U, s, Vh, r: (U[:, :r] * s[:r], Vh[:, :r])), "B's rows stand as columns"),
+        (from_svd(lambda U, s, Vh, r: (U[:, :r] * s[:r], Vh[:, :r].T)), "torch.linalg.svd returns Vh"),
+        (from_svd(lambda U, s, Vh, r: (U[:r] * s, Vh[:r])), "A's columns lie as rows"),
+        (from_svd(lambda U, s, Vh, r: (Vh[:r], U[:, :r] * s[:r])), "they are swapped"),
+        (from_svd(lambda U, s, Vh, r: U[:, :r] * s[:r] @ Vh[:r]), "Return the pair A, B"),
+        (from_svd(lambda U, s, Vh, r: (U[:, :r], s[:r], Vh[:r])), "Return the pair A, B"),
+        (from_svd(lambda U, s, Vh, r: (U[:, 0] * s[0], Vh[0])), "two-dimensional"),
+        (from_svd(lambda U, s, Vh, r: (U[:, : r + 1] * s[: r + 1], Vh[: r + 1])), "expected are A (96, 8)"),
+        (lambda matrix, rank: factors(matrix, 8), "case 2 of 5"),
+        (lambda matrix, rank: (matrix[:, :rank], torch.linalg.lstsq(matrix[:, :rank], matrix).solution), "differ most"),
+        (lambda matrix, rank: (factors(matrix, rank)[0] * float("nan"), factors(matrix, rank)[1]), "not finite"),
+        (lambda matrix, rank: factors(matrix.zero_() + 1, rank), "changed its input matrix in place"),
+        (lambda matrix, rank: None, "Return the pair A, B"),
     ],
 )
-def test_what_is_no_cross_is_named(answer, words):
-    result = check_cross(lambda: answer)
+def test_wrong_factors_are_named(wrong, words):
+    result = check_factors(wrong, break_even)
     assert result.status == "NOT YET" and words in result.message
 
 
 @pytest.mark.parametrize(
-    "stub",
+    ("wrong", "words"),
     [
-        lambda: (TODO, TODO),
-        lambda: (torch.ones(16, 2), TODO),
-        lambda: pair([MIDDLE, TODO], [ONES, TODO]),
-        lambda: pair([MIDDLE, 1 - MIDDLE], [ONES, TODO]),
+        (lambda m, n: m * n / (m + n), "a whole number"),
+        (lambda m, n: m * n // (m + n), "exactly as many"),
+        (lambda m, n: m * n // (m + n) - 1, "expected: 614"),
+        (lambda m, n: break_even(m, n) + 1, "Rank 615 holds"),
+        (lambda m, n: round(m * n / (m + n)), "exactly as many"),
+        (lambda m, n: min(m, n) // 2, "Half a side"),
+        (lambda m, n: min(m, n) // 2 - 1, "expected: 614"),
+        (lambda m, n: min(m, n), "the highest rank there is"),
+        (lambda m, n: 614, "case 2 of 7"),
+        (lambda m, n: str(break_even(m, n)), "str"),
+        (lambda m, n: None, "is a return missing?"),
     ],
 )
-def test_a_cross_not_begun_is_todo(stub):
-    assert check_cross(stub).status == "TODO"
+def test_wrong_break_evens_are_named(wrong, words):
+    result = check_factors(factors, wrong)
+    assert result.status == "NOT YET" and words in result.message
+
+
+def test_factors_not_begun_are_todo():
+    assert check_factors(lambda matrix, rank: TODO, break_even).status == "TODO"
+    assert check_factors(lambda matrix, rank: (torch.ones(96, 8), TODO), break_even).status == "TODO"
+    assert check_factors(factors, lambda m, n: TODO).status == "TODO"
+    assert check_keyhole(lambda batches, rank: TODO).status == "TODO"
+    assert check_keyhole(lambda batches, rank: (torch.zeros(10, 2), TODO)).status == "TODO"
+
+
+def learn(batches, rank, make=torch.optim.Adam, lr=0.02, rounds=6, start_a=0.3, start_b=0.0, moved="AB", loss=mse_loss):
+    m, n = batches[0][0].shape[1], batches[0][1].shape[1]
+    torch.manual_seed(0)
+    A = (start_a * torch.randn(m, rank)).requires_grad_()
+    B = (start_b * torch.randn(rank, n)).requires_grad_()
+    optimizer = make([part for name, part in (("A", A), ("B", B)) if name in moved], lr=lr)
+    for x, y in batches * rounds:
+        optimizer.zero_grad()
+        loss(x @ A @ B, y).backward()
+        optimizer.step()
+    return A, B
+
+
+def by_the_library(batches, rank):
+    layer = LoRALayer(batches[0][0].shape[1], batches[0][1].shape[1], rank=rank)
+    train(layer, batches, mse_loss, lr=0.05, steps=300, schedule=lambda done: 1 - done, progress=False)
+    return layer.lora_A, layer.lora_B
+
+
+def by_hand(batches, rank):
+    generator = torch.Generator().manual_seed(3)
+    m, n = batches[0][0].shape[1], batches[0][1].shape[1]
+    A, B = 0.3 * torch.randn(m, rank, generator=generator), torch.zeros(rank, n)
+    rate = 0.05 / max(1, m / 20) ** 0.5
+    for x, y in batches * 30:
+        error = (x @ A @ B - y) / len(x)
+        A, B = A - rate * x.T @ error @ B.T, B - rate * A.T @ x.T @ error
+    return A, B
+
+
+def by_solving(batches, rank):
+    """No descent at all, and never shown the matrix: one batch says everything where nothing is noise."""
+    x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    return factors(torch.linalg.lstsq(x, y).solution, rank)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        learn,
+        by_the_library,
+        by_hand,
+        by_solving,
+        lambda batches, rank: learn(batches, rank, torch.optim.AdamW, start_a=0.0, start_b=0.3),
+        lambda batches, rank: learn(batches, rank, start_b=0.3),
+        lambda batches, rank: [part.detach().numpy() for part in learn(batches, rank)],
+        lambda examples, r: learn(list(reversed(examples)), r, lambda parts, lr: torch.optim.RMSprop(parts, lr=lr / 4)),
+    ],
+)
+def test_right_ways_through_the_keyhole_pass(right):
+    result = check_keyhole(right)
+    assert result.passed, result.message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda b, r: learn(b, r, start_a=0.0), "Both are zero"),
+        (lambda b, r: learn(b, r, rounds=0), "B is still zero"),
+        (lambda b, r: learn(b, r, moved="A"), "B is still zero"),
+        (lambda b, r: learn(b, r, start_a=0.0, start_b=0.3, moved="B"), "A is still zero"),
+        (lambda b, r: learn(b, r, moved="B", lr=0.05, start_a=1.0), "Has A moved?"),
+        (lambda b, r: learn(b, r, start_b=1.0, moved="A", lr=0.05), "Has B moved?"),
+        (lambda b, r: learn(b, r, lr=1e-5), "More steps"),
+        (lambda b, r: learn(b[:1], r, rounds=1), "More steps"),
+        (lambda b, r: learn(b, r, rounds=1, lr=0.001), "More steps"),
+        (lambda b, r: learn(b[:3], r, torch.optim.SGD, lr=5.0, rounds=1, start_b=0.3), "beyond all bounds"),
+        (lambda b, r: learn(b, r, loss=lambda out, y: -mse_loss(out, y)), "NOT YET"),
+        (lambda b, r: learn(b, r, loss=lambda out, y: mse_loss(out, -y)), "The sign is turned"),
+        (lambda b, r: learn(b, r)[::-1], "they are swapped"),
+        (lambda b, r: (learn(b, r)[0] @ learn(b, r)[1],), "Return the pair A, B"),
+        (lambda b, r: (learn(b, r)[0].T, learn(b, r)[1]), "A's columns lie as rows"),
+        (lambda b, r: learn(b, r + 1), "expected are A (10, 2)"),
+        (lambda b, r: learn(b, 2), "case 2 of 3"),
+        (lambda b, r: learn(b, r, lr=float("nan")), "the code raised"),
+    ],
+)
+def test_ways_that_do_not_come_through_the_keyhole_are_named(wrong, words):
+    result = check_keyhole(wrong)
+    assert result.status == "NOT YET" and words in str(result)
 
 
 def cumulative(matrix, power=2):
@@ -119,43 +269,6 @@ def test_a_wrong_size_of_matrix_is_seen_through():
         return int((1 - kept >= share).sum()) + 1
 
     assert check_smallest_rank(square_only).status == "NOT YET"
-
-
-SOLVED = pair([MIDDLE, 1 - MIDDLE], [ONES, MIDDLE])
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        [part.numpy() for part in SOLVED],
-        [part.int() for part in SOLVED],
-        [part.tolist() for part in SOLVED],
-        [torch.nn.Parameter(part) for part in SOLVED],
-        [part.half() for part in SOLVED],
-        (SOLVED[0] @ torch.tensor([[1.0, 2], [0, 1]]), torch.tensor([[1.0, -2], [0, 1]]) @ SOLVED[1]),  # another basis
-    ],
-)
-def test_unusual_right_crosses_pass(answer):
-    result = check_cross(lambda: answer)
-    assert result.passed, result.message
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        [SOLVED[0].T, SOLVED[1].T],
-        [SOLVED[0], SOLVED[1], 1],
-        [SOLVED[0] + 0.01, SOLVED[1]],
-        [SOLVED[0][:, :1], SOLVED[1][:1]],
-        [SOLVED[0].roll(1, 0), SOLVED[1]],
-        {"A": SOLVED[0], "B": SOLVED[1]},
-        "AB",
-        [SOLVED[0] * float("nan"), SOLVED[1]],
-        (SOLVED[0] @ SOLVED[1], torch.eye(16)),
-    ],
-)
-def test_wrong_crosses_do_not_pass(answer):
-    assert check_cross(lambda: answer).status == "NOT YET"
 
 
 def by_numpy(matrix, share):

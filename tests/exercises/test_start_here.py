@@ -1,165 +1,126 @@
-import copy
-from fractions import Fraction
-from statistics import mean
+"""Notebook 00's check: right dials of any kind pass, and each usual mistake is told."""
+
+from copy import deepcopy
 
 from lora_teach.bases import sample_names
-from lora_teach.datasets import names
-from lora_teach.exercises import TODO, check_tipping_point
+from lora_teach.exercises import TODO, check_dial
+from lora_teach.exercises.ready_made import dial as of_the_library
 
-import numpy as np
 import pytest
 import torch
 
-ENGLISH, FINNISH = (names.Judge(names.load(language).train) for language in ("English", "Finnish"))
 
+def dialling(added, back=True):
+    """A dial that adds ``added(A, B, strength)`` to each weight."""
 
-def surprises(model, noise, strength):
-    model.set_adapter({"Finnish": strength})
-    written = sample_names(model, noise)
-    return mean(map(ENGLISH.surprise, written)), mean(map(FINNISH.surprise, written))
-
-
-def solution(model, noise):
-    for tenth in range(31):
-        english, finnish = surprises(model, noise, tenth / 10)
-        if finnish < english:
-            return tenth / 10
-
-
-def pooled(model, noise):
-    """Letters pooled over the names, which is a mean as good as the mean of the names' means."""
-    for tenth in range(31):
-        model.set_adapter({"Finnish": tenth / 10})
+    def dial(model, updates, strength, noise):
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        with torch.no_grad():
+            for path, (A, B) in updates.items():
+                weight = model.get_submodule(path).weight
+                update = added(A, B, strength)
+                weight += update if update.shape == weight.shape else update.T
         written = sample_names(model, noise)
-        if sum(sum(FINNISH.letters(name)) for name in written) < sum(sum(ENGLISH.letters(name)) for name in written):
-            return tenth / 10
+        if back:
+            model.load_state_dict(before)
+        return written
+
+    return dial
 
 
-@pytest.mark.parametrize("solve", [solution, pooled])
-def test_solutions_pass(solve):
-    result = check_tipping_point(solve)
-    assert result.passed and "tip over at ×" in result.message
+solution = dialling(lambda A, B, strength: strength * (A @ B).T)
 
 
-def blank(model, noise):
-    for tenth in range(31):
-        strength = tenth / 10
-        written = TODO
-        if mean(map(FINNISH.surprise, written)) < TODO:
-            return strength
+def on_a_copy(model, updates, strength, noise):
+    changed = deepcopy(model)
+    for path, (A, B) in updates.items():
+        changed.get_submodule(path).weight.data.add_(torch.einsum("ir,ro->oi", A, B), alpha=strength)
+    return tuple(sample_names(changed, noise))
 
 
-@pytest.mark.parametrize("stub", [TODO, blank])
-def test_stubs_are_todo(stub):
-    assert check_tipping_point(stub).status == "TODO"
+def by_hooks(model, updates, strength, noise):
+    handles = [
+        model.get_submodule(path).register_forward_hook(lambda m, x, y, A=A, B=B: y + strength * x[0] @ A @ B)
+        for path, (A, B) in updates.items()
+    ]
+    names = sample_names(model, noise)
+    for handle in handles:
+        handle.remove()
+    return names
 
 
-def forgotten(model, noise):
-    """Never sets the strength."""
-    for tenth in range(31):
-        written = sample_names(model, noise)
-        if mean(map(FINNISH.surprise, written)) < mean(map(ENGLISH.surprise, written)):
-            return tenth / 10
-
-
-def turned_round(model, noise):
-    return next(tenth / 10 for tenth in range(31) if not solution_at(model, noise, tenth))
-
-
-def solution_at(model, noise, tenth):
-    english, finnish = surprises(model, noise, tenth / 10)
-    return finnish < english
-
-
-def early(model, noise):
-    return solution(model, noise) - 0.1
-
-
-def late(model, noise):
-    """Writes the names, then sets the strength."""
-    for tenth in range(31):
-        written = sample_names(model, noise)
-        model.set_adapter({"Finnish": tenth / 10})
-        if mean(map(FINNISH.surprise, written)) < mean(map(ENGLISH.surprise, written)):
-            return tenth / 10
-
-
-def at_full_strength(model, noise):
-    """Turns the adapter on, without the number."""
-    model.set_adapter("Finnish")
-    return forgotten(model, noise)
-
-
-def happiest(model, noise):
-    return min(range(31), key=lambda tenth: surprises(model, noise, tenth / 10)[1]) / 10
-
-
-def last(model, noise):
-    return [tenth / 10 for tenth in range(31) if solution_at(model, noise, tenth)][-1]
-
-
-def step(model, noise):
-    return round(10 * solution(model, noise))
-
-
-@pytest.mark.parametrize(
-    ("mistake", "words"),
-    [
-        (forgotten, "No strength was returned"),
-        (turned_round, "wrong way round"),
-        (early, "One step early"),
-        (late, "One step late"),
-        (at_full_strength, "on at full strength"),
-        (happiest, "There the Finnish judge is happiest"),
-        (last, "return from within the loop"),
-        (step, "the number of the step"),
-        (lambda model, noise: model.set_adapter("finnish"), "there is no adapter 'finnish'"),
-    ],
-)
-def test_usual_mistakes_are_named(mistake, words):
-    result = check_tipping_point(mistake)
-    assert result.status == "NOT YET" and words in result.message
-
-
-def test_the_two_sets_of_names_tip_over_at_different_strengths():
-    first, second = check_tipping_point(solution).message.removesuffix(".").split("at ×")[1:]
-    assert first.split()[0] != second
-
-
-def tidying(model, noise):
-    strength = solution(model, noise)
-    model.set_adapter(None)
-    return strength
+def with_new_parameters(model, updates, strength, noise):
+    old = {path: model.get_submodule(path).weight for path in updates}
+    for path, (A, B) in updates.items():
+        model.get_submodule(path).weight = torch.nn.Parameter(old[path] + strength * (A @ B).T)
+    names = sample_names(model, noise)
+    for path, weight in old.items():
+        model.get_submodule(path).weight = weight
+    return names
 
 
 @pytest.mark.parametrize(
     "right",
     [
-        tidying,
-        lambda model, noise: Fraction(round(10 * solution(model, noise)), 10),
-        lambda model, noise: torch.tensor(solution(copy.deepcopy(model), noise)),
-        lambda network, draws: np.float32(solution(network, draws)),
-        lambda model, noise: next(t * 0.1 for t in range(31) if solution_at(model, noise, t)),
+        solution, on_a_copy, by_hooks, with_new_parameters, of_the_library,
+        dialling(lambda A, B, s: (A * s @ B).T), dialling(lambda A, B, s: B.T @ A.T * s),
     ],
-)
-def test_unusual_right_solutions_pass(right):
-    result = check_tipping_point(right)
+)  # fmt: skip
+def test_right_dials_pass(right):
+    result = check_dial(right)
     assert result.passed, result.message
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda model, noise: 0.5,
-        lambda model, noise: str(solution(model, noise)),
-        lambda model, noise: [solution(model, noise)],
-        lambda model, noise: -solution(model, noise),
-        lambda model, noise: solution(model, noise[:1]),
-        lambda model, noise: solution(model, noise.zero_()),
-        lambda model, noise: 1.0,
-        lambda model, noise: solution(model, noise) + 0.05,
-        lambda model, noise: True,
-    ],
+    "stub", [TODO, lambda model, updates, strength, noise: TODO, dialling(lambda A, B, s: TODO * s)]
 )
-def test_wrong_tipping_points_do_not_pass(wrong):
-    assert check_tipping_point(wrong).status == "NOT YET"
+def test_stubs_are_todo(stub):
+    assert check_dial(stub).status == "TODO"
+
+
+def by_subtraction(model, updates, strength, noise):
+    for sign in (1, -1):
+        names = sample_names(model, noise) if sign == -1 else None
+        for path, (A, B) in updates.items():
+            model.get_submodule(path).weight.data += sign * strength * (A @ B).T
+    return names
+
+
+def only_the_first(model, updates, strength, noise):
+    path = next(iter(updates))
+    return solution(model, {path: updates[path]}, strength, noise)
+
+
+def added_to_nothing(model, updates, strength, noise):
+    for path, (A, B) in updates.items():
+        model.get_submodule(path).weight + strength * (A @ B).T
+    return sample_names(model, noise)
+
+
+def hooks_left(model, updates, strength, noise):
+    for path, (A, B) in updates.items():
+        model.get_submodule(path).register_forward_hook(lambda m, x, y, A=A, B=B: y + strength * x[0] @ A @ B)
+    return sample_names(model, noise)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        (dialling(lambda A, B, s: (A @ B).T), "multiply the update by the strength"),
+        (dialling(lambda A, B, s: s * A @ B), "add (A @ B).T"),
+        (dialling(lambda A, B, s: -s * (A @ B).T), "was subtracted"),
+        (dialling(lambda A, B, s: s * s * (A @ B).T), "The strength is there twice"),
+        (dialling(lambda A, B, s: 2 * s * (A @ B).T), "The update is there twice"),
+        (added_to_nothing, "the names of the model alone"),
+        (only_the_first, "Only one layer was changed"),
+        (dialling(lambda A, B, s: s * (A @ B).T, back=False), "have other bits afterwards"),
+        (by_subtraction, "what is subtracted was rounded"),
+        (hooks_left, "is a hook left on it?"),
+        (lambda *given: solution(*given) and None, "came: None"),
+        (lambda *given: " ".join(solution(*given)), "12 names"),
+        (dialling(lambda A, B, s: s * A * B), "raised"),
+    ],
+)  # fmt: skip
+def test_usual_mistakes_are_named(mistake, words):
+    result = check_dial(mistake)
+    assert result.status == "NOT YET" and words in result.message, result.message

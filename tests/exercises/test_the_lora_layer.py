@@ -1,144 +1,190 @@
-"""Notebook 02's checks: the reference passes, the stub is TODO, each usual mistake is told."""
+"""Notebook 02's check: layers of any make pass, and each usual mistake is told."""
 
-from fractions import Fraction
+import math
 
 from lora_teach import LoRALayer
-from lora_teach.exercises import TODO, check_count_layer, check_delta_weight
+from lora_teach.exercises import TODO, check_layer
 
-import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 
-def count(in_features, out_features, rank):
-    return rank * (in_features + out_features)
+class Right(nn.Module):
+    def __init__(self, in_features, out_features, rank, alpha):
+        super().__init__()
+        bound = in_features**-0.5
+        self.lora_A = nn.Parameter(torch.empty(in_features, rank).uniform_(-bound, bound))
+        self.lora_B = nn.Parameter(torch.zeros(rank, out_features))
+        self.scaling = alpha / rank
+
+    def forward(self, x):
+        return self.scaling * (x @ self.lora_A @ self.lora_B)
+
+    def delta_weight(self):
+        return self.scaling * (self.lora_A @ self.lora_B).T
 
 
-def test_the_reference_solutions_pass():
-    assert check_count_layer(count).passed
-    assert check_delta_weight(lambda A, B, scaling: scaling * (A @ B).T).passed
+def made(change=lambda layer, *sizes: None, forward=None, delta_weight=None, of=Right):
+    """A class whose layers are changed after they are made, or compute otherwise."""
+
+    class MyLayer(of):
+        def __init__(self, *sizes):
+            super().__init__(*sizes)
+            change(self, *sizes)
+
+    if forward:
+        MyLayer.forward = forward
+    if delta_weight:
+        MyLayer.delta_weight = delta_weight
+    return MyLayer
 
 
-def test_the_stubs_are_todo():
-    def stub(in_features, out_features, rank):
-        return in_features * rank + TODO
+def set_A(of):
+    """A layer whose A is ``of(in_features, rank)``."""
 
-    assert check_count_layer(stub).status == "TODO"
+    def change(layer, in_features, out_features, rank, alpha):
+        layer.lora_A = nn.Parameter(of(in_features, rank))
 
-
-@pytest.mark.parametrize(
-    ("mistake", "words"),
-    [
-        (lambda i, o, r: r * i, "A alone"),
-        (lambda i, o, r: r * o, "B alone"),
-        (lambda i, o, r: r * (i + o) + o, "bias"),
-        (lambda i, o, r: r * i * o, "side by side"),
-        (lambda i, o, r: i * o, "frozen weight"),
-        (lambda i, o, r: i * o + r * (i + o), "frozen weight"),
-        (lambda i, o, r: r * (i + o) + 1, "scaling"),
-        (lambda i, o, r: 2 * i * r, "came"),  # right for square layers alone
-    ],
-)
-def test_each_usual_miscount_is_told(mistake, words):
-    result = check_count_layer(lambda in_features, out_features, rank: mistake(in_features, out_features, rank))
-    assert result.status == "NOT YET" and words in result.message
+    return made(change)
 
 
-@pytest.mark.parametrize(
-    ("mistake", "words"),
-    [
-        (lambda A, B, s: s * A @ B, ".T"),
-        (lambda A, B, s: (A @ B).T, "scaling is missing"),
-        (lambda A, B, s: A @ B, "scaling is missing"),
-        (lambda A, B, s: s * s * (A @ B).T, "twice"),
-        (lambda A, B, s: None, "return"),
-    ],
-)
-def test_each_usual_mistake_in_delta_weight_is_told(mistake, words):
-    result = check_delta_weight(mistake)
-    assert result.status == "NOT YET" and words in result.message
+class Kaiming(Right):
+    def __init__(self, i, o, r, alpha):
+        nn.Module.__init__(self)
+        self.lora_A = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(r, i), a=5**0.5).T.contiguous())
+        self.lora_B = nn.Parameter(torch.zeros(r, o))
+        self.register_buffer("scaling", torch.tensor(alpha / r))
 
 
-@pytest.mark.parametrize(
-    "right",
-    [
-        lambda a, b, c: a * c + c * b,
-        lambda i, o, r: Fraction(r * (i + o)),
-        lambda i, o, r: torch.tensor(r * (i + o)),
-        lambda i, o, r: np.int64(r) * np.int64(i + o),
-        lambda i, o, r: float(r * i) + float(r * o),
-        lambda *sizes: sum(one.numel() for one in LoRALayer(*sizes).parameters()),
-        lambda i, o, r: torch.empty(i, r, device="meta").numel() + torch.empty(r, o, device="meta").numel(),
-        lambda i, o, r: np.array([r * (i + o)]),
-    ],
-)
-def test_unusual_right_counts_pass(right):
-    result = check_count_layer(right)
+class Other(Right):
+    def forward(self, values):
+        return F.linear(F.linear(values * self.scaling, self.lora_A.T), self.lora_B.T)
+
+    def delta_weight(self):
+        return torch.einsum("ir,ro->oi", self.lora_A, self.lora_B).mul(self.scaling).detach()
+
+
+def by_weight(layer, x):
+    return x @ layer.delta_weight().T
+
+
+RIGHT = [
+    Right, LoRALayer, Kaiming, Other, made(forward=by_weight),
+    lambda i, o, r, alpha: LoRALayer(i, o, rank=r, alpha=alpha),
+    set_A(lambda i, r: (torch.rand(i, r) * 2 - 1) / math.sqrt(i)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("right", RIGHT)
+def test_right_layers_pass(right):
+    result = check_layer(right)
     assert result.passed, result.message
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda i, o, r: {96: 1920, 768: 12288, 10: 13}[i],  # by heart
-        lambda i, o, r: r * (i + o) + 1e-3,
-        lambda i, o, r: r * (i + o) - 1,
-        lambda i, o, r: i * r + o,
-        lambda i, o, r: 2 * r * min(i, o),
-        lambda i, o, r: 4 * (i + o),  # right for rank 4
-        lambda i, o, r: [i * r, r * o],
-        lambda i, o, r: str(r * (i + o)),
-        lambda i, o, r: print(r * (i + o)),
-        lambda i, o, r: ((i * r, r * o) for _ in "1"),
-        lambda i, o: i + o,
-        lambda i, o, r: True,
-    ],
-)
-def test_wrong_counts_do_not_pass(wrong):
-    assert check_count_layer(wrong).status == "NOT YET"
+class Stub(nn.Module):
+    def __init__(self, in_features, out_features, rank, alpha):
+        super().__init__()
+        self.lora_A = self.lora_B = self.scaling = TODO
 
 
 @pytest.mark.parametrize(
-    "right",
-    [
-        lambda A, B, s: torch.einsum("ir,ro->oi", A, B) * s,
-        lambda A, B, s: (A.numpy() @ B.numpy()).T * s,
-        lambda first, second, factor: factor * second.T @ first.T,
-        lambda A, B, s: s * (A.double() @ B.double()).mT,
-        lambda A, B, s: torch.zeros(B.shape[1], A.shape[0]).addmm(B.T, A.T, alpha=s),
-        lambda A, B, s: (s * torch.eye(len(A)) @ A @ B).T.tolist(),
-        lambda A, B, s: torch.nn.Parameter(s * (A @ B).T),
-        lambda A, B, s: torch.nn.functional.linear(B.T, A) * s,
-        lambda A, B, s: s * sum(torch.outer(b, a) for a, b in zip(A.T, B, strict=True)),
-    ],
+    "stub", [Stub, TODO, made(forward=lambda layer, x: TODO), made(delta_weight=lambda layer: TODO)]
 )
-def test_unusual_right_delta_weights_pass(right):
-    result = check_delta_weight(right)
-    assert result.passed, result.message
+def test_stubs_are_todo(stub):
+    assert check_layer(stub).status == "TODO"
 
 
-def square_only(A, B, s):
-    return s * (A @ B).T if A.shape[0] == B.shape[1] else s * A @ B
+def in_place_of(**names):
+    return made(lambda layer, *sizes: [setattr(layer, name, of(layer, *sizes)) for name, of in names.items()])
+
+
+def plain_tensors(layer, *sizes):
+    B = layer.lora_B.detach()
+    del layer.lora_B
+    layer.lora_B = B
+
+
+class Unborn(nn.Module):
+    def __init__(self, i, o, r, alpha):
+        self.lora_A = nn.Parameter(torch.zeros(i, r))
+
+
+class WithLinear(Right):
+    def __init__(self, i, o, r, alpha):
+        super().__init__(i, o, r, alpha)
+        self.linear = nn.Linear(i, o)
+
+
+class Turned(Right):
+    def __init__(self, i, o, r, alpha):
+        super().__init__(i, o, r, alpha)
+        self.lora_A = nn.Parameter(self.lora_A.detach().T.contiguous())
+
+
+class Seeded(Right):
+    def __init__(self, i, o, r, alpha):
+        torch.manual_seed(0)
+        super().__init__(i, o, r, alpha)
+
+
+class AtOnce(Right):
+    def __init__(self, i, o, r, alpha):
+        super().__init__(i, o, r, alpha)
+        self.product = (self.lora_A @ self.lora_B).detach()
+
+    def forward(self, x):
+        return self.scaling * x @ self.product
+
+
+def of(scaling):
+    return in_place_of(scaling=lambda layer, i, o, r, alpha: scaling(alpha, r))
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (square_only, "A square layer can't tell"),
-        (lambda A, B, s: 3.0 * (A @ B).T, "another number now"),
-        (lambda A, B, s: s / A.shape[1] * (A @ B).T, "the rank divides it once"),
-        (lambda A, B, s: A.mul_(s) @ B, "changed its input A in place"),
-        (lambda A, B, s: (A.mul_(s) @ B).T, "changed its input A in place"),
-        (lambda A, B, s: (s * A @ B).reshape(B.shape[1], A.shape[0]), "differ most"),
-        (lambda A, B, s: -s * (A @ B).T, "-1 times"),
-        (lambda A, B, s: abs(s) * (A @ B).T, "-1 times"),
-        (lambda A, B, s: (s * (A @ B).T,), "type tuple"),
-        (lambda A, B, s: s * (A @ B).T + 0.01, "differ most"),
-        (lambda A, B, s: s * (A @ B).T.int(), "differ most"),
-        (lambda A, B, s: s * (A[:, :1] @ B[:1]).T, "differ most"),
-        (lambda A, B, s: s * (A @ B).T.sum(), "The shape is ()"),
+        (set_A(torch.zeros), "A is zero at the start"),
+        (set_A(torch.randn), "uniform within ±1/√in_features"),
+        (set_A(lambda i, r: nn.init.kaiming_uniform_(torch.empty(i, r), a=5**0.5)), "takes the rank for the inputs"),
+        (set_A(lambda i, r: torch.rand(i, r) / i**0.5), "uniform within"),
+        (set_A(lambda i, r: torch.full((i, r), i**-0.5)), "uniform within"),
+        (made(lambda layer, *s: nn.init.normal_(layer.lora_B)), "B is not zero at the start"),
+        (Seeded, "without a seed"),
+        (Turned, "the paper's orientation"),
+        (made(plain_tensors), "lora_B is an nn.Parameter"),
+        (Unborn, "raised AttributeError"),
+        (WithLinear, "The frozen weight and bias stay outside"),
+        (in_place_of(scaling=lambda layer, *s: nn.Parameter(torch.ones(1))), "is a fixed number here"),
+        (made(lambda layer, *s: layer.lora_A.requires_grad_(False)), "it came with requires_grad=False"),
+        (of(lambda alpha, r: alpha), "Divide by the rank"),
+        (of(lambda alpha, r: r / alpha), "The wrong way round"),
+        (of(lambda alpha, r: alpha // r), "rounded down"),
+        (of(lambda alpha, r: 1.0), "The alpha was not used"),
+        (of(lambda alpha, r: alpha / r**0.5), "another rule"),
+        (made(forward=lambda layer, x: x @ layer.lora_A @ layer.lora_B), "The scaling is missing"),
+        (made(forward=lambda layer, x: layer.scaling**2 * x @ layer.lora_A @ layer.lora_B), "there twice"),
+        (made(forward=lambda layer, x: layer.scaling * torch.relu(x @ layer.lora_A) @ layer.lora_B), "between A and B"),
+        (made(forward=lambda layer, x: by_weight(layer, x).detach()), "gets no gradient"),
+        (made(forward=lambda layer, x: None), "came:"),
+        (AtOnce, "the update at the start"),
+        (made(delta_weight=lambda layer: layer.scaling * layer.lora_A @ layer.lora_B), ".T"),
+        (made(delta_weight=lambda layer: (layer.lora_A @ layer.lora_B).T), "The scaling is missing"),
+        (made(delta_weight=lambda layer: layer.lora_A @ layer.lora_B), "The scaling is missing, and"),
+        (made(delta_weight=lambda layer: layer.scaling**2 * (layer.lora_A @ layer.lora_B).T), "came in twice"),
+        (lambda i, o, r, alpha: nn.Linear(i, o), "lora_A is an nn.Parameter"),
+        (lambda i, o, r, alpha: None, "MyLayer is an nn.Module"),
     ],
 )
-def test_wrong_delta_weights_do_not_pass(wrong, words):
-    result = check_delta_weight(wrong)
-    assert result.status == "NOT YET" and words in result.message
+def test_wrong_layers_do_not_pass(wrong, words):
+    result = check_layer(wrong)
+    assert result.status == "NOT YET" and words in result.message, result.message
+
+
+def test_a_forward_that_adds_its_input_is_told_where_sizes_allow_it():
+    def adding(layer, x):
+        y = layer.scaling * (x @ layer.lora_A @ layer.lora_B)
+        return x + y if x.shape == y.shape else y
+
+    assert "The input was added" in check_layer(made(forward=adding)).message

@@ -1,61 +1,11 @@
 import copy
 import functools
-from collections import OrderedDict
-from types import MappingProxyType
 
-from lora_teach.exercises import TODO, check_options, check_overlay
+from lora_teach.exercises import TODO, check_adapt, check_overlay, ready_made
+from lora_teach.layer import LoRALayer
 
-import numpy as np
 import pytest
 import torch
-
-BLOCK = r"blocks\.2\.mlp\..*"
-
-
-def options(target_modules, rank):
-    return check_options(lambda: {"target_modules": target_modules, "rank": rank})
-
-
-@pytest.mark.parametrize("targets", [BLOCK, r"blocks\.2\.mlp\.(up|down)_proj", ["2.mlp.up_proj", "2.mlp.down_proj"]])
-def test_right_options_pass(targets):
-    result = options(targets, 10)
-    assert result.passed and "9,600" in result.message
-
-
-@pytest.mark.parametrize("stub", [{"target_modules": TODO, "rank": TODO}, {"target_modules": BLOCK, "rank": ...}])
-def test_blank_options_are_todo(stub):
-    assert check_options(lambda: stub).status == "TODO"
-
-
-@pytest.mark.parametrize(
-    ("targets", "rank", "words"),
-    [
-        (["up_proj", "down_proj"], 10, "all three blocks: a list matches the ends of names"),
-        (r".*mlp.*_proj", 10, "all three blocks"),
-        (r"blocks\.2\.attention\..*", 10, "the attention of the last block"),
-        (["2.mlp.up_proj"], 10, "down_proj is missing"),
-        (["blocks.2.mlp"], 10, "MLP is no linear layer"),
-        ("up_proj", 10, "matches no module"),
-        (r"blocks\.3\.mlp\..*", 10, "matches no module"),
-        (BLOCK, 20, "counts one of the two layers"),
-        (BLOCK, 3, "all three blocks: here one"),
-        (BLOCK, 11, "10,560 numbers, above the budget"),
-        (BLOCK, 13, "12,480 numbers, above the budget"),
-        (BLOCK, 9, "1,360 numbers are left, and one rank more costs 960"),
-        (BLOCK, 8, "this rank trains 7,680"),
-        (BLOCK, 97, "at most 96"),
-        (BLOCK, "10", "not a whole number"),
-    ],
-)
-def test_usual_mistakes_in_options_are_named(targets, rank, words):
-    result = options(targets, rank)
-    assert result.status == "NOT YET" and words in result.message
-
-
-@pytest.mark.parametrize("given", [None, {}, {"rank": 10}, 10, {"target_modules": BLOCK, "r": 10}])
-def test_options_that_are_no_options_are_named(given):
-    result = check_options(lambda: given)
-    assert result.status == "NOT YET" and "the keys target_modules and rank" in result.message
 
 
 def overlay(model, layers):
@@ -156,47 +106,7 @@ def test_check_leaves_the_random_state_alone():
     expected = torch.rand(1)
     torch.manual_seed(3)
     check_overlay(overlay)
-    options(BLOCK, 10)
     assert torch.rand(1) == expected
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        OrderedDict(rank=10, target_modules=r".*2\.mlp\..*"),
-        {"target_modules": [f"blocks.2.mlp.{kind}_proj" for kind in ("down", "up")], "rank": 10},
-        {"target_modules": ("2.mlp.up_proj", "2.mlp.down_proj"), "rank": 10},
-        {"target_modules": BLOCK, "rank": np.int64(10)},
-        {"target_modules": BLOCK, "rank": 10, "alpha": 20},
-        MappingProxyType({"target_modules": r"blocks\.2\.mlp\.(up|down)_proj", "rank": 10}),
-    ],
-    ids=str,
-)
-def test_unusual_right_options_pass(given):
-    result = check_options(lambda: given)
-    assert result.passed, result.message
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"target_modules": BLOCK, "rank": 10.5},
-        {"target_modules": BLOCK, "rank": True},
-        {"target_modules": BLOCK, "rank": -10},
-        {"target_modules": None, "rank": 10},
-        {"target_modules": "all-linear", "rank": 10},
-        {"target_modules": [], "rank": 10},
-        {"target_modules": BLOCK, "rank": 10, "modules_to_save": ["head"]},
-        {"target_modules": BLOCK, "rank": 10, "learnable_scaling": True},
-        {"target_modules": r"blocks\.1\.mlp\..*", "rank": 10},
-        {"target_modules": BLOCK, "rank": 10, "no_such_option": 1},
-        [BLOCK, 10],
-        (BLOCK, 10),
-    ],
-    ids=str,
-)
-def test_wrong_options_do_not_pass(given):
-    assert check_options(lambda: given).status == "NOT YET"
 
 
 class Adding:
@@ -336,3 +246,134 @@ def training_first(model, layers):
 def test_wrong_overlays_do_not_pass(wrong, words):
     result = check_overlay(wrong)
     assert result.status == "NOT YET" and words in result.message
+
+
+def adapting(freeze=True, chosen=None, make=LoRALayer, lay=overlay, after=lambda model, layers: layers):
+    """An adapt whose parts can be exchanged for wrong ones."""
+
+    def adapt(model, rank, alpha):
+        if freeze:
+            model.requires_grad_(False)
+        tables = [m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding)]
+        uncalled = [m.out_proj for m in model.modules() if isinstance(m, torch.nn.MultiheadAttention)]
+        layers = {}
+        for name, module in model.named_modules():
+            linear = isinstance(module, torch.nn.Linear)
+            right = linear and module not in uncalled and not any(module.weight is one for one in tables)
+            if right if chosen is None else linear and chosen(name, module, right):
+                layers[name] = make(module.in_features, module.out_features, rank, alpha)
+        lay(model, layers)
+        return after(model, layers)
+
+    return adapt
+
+
+def by_parents(model, rank, alpha):
+    """Finds what is tied and never called in another way."""
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    owners = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(module)
+    layers = {}
+    for parent_name, parent in model.named_modules():
+        for name, module in parent.named_children():
+            if isinstance(module, torch.nn.Linear) and not isinstance(parent, torch.nn.MultiheadAttention):
+                if len(owners[id(module.weight)]) == 1:
+                    path = f"{parent_name}.{name}".lstrip(".")
+                    layers[path] = LoRALayer(module.in_features, module.out_features, rank, alpha)
+    ready_made.overlay(model, layers)
+    return layers
+
+
+def through_keywords(module, args, kwargs, output, layer=None):
+    return layer(*args, **kwargs, base_output=output)
+
+
+def by_partial(model, layers):
+    for name, layer in layers.items():
+        hook = functools.partial(through_keywords, layer=layer)
+        model.get_submodule(name).register_forward_hook(hook, with_kwargs=True)
+
+
+RIGHT_ADAPTS = {
+    "the usual": adapting(),
+    "the library's": ready_made.adapt,
+    "by parents": by_parents,
+    "hooks by partial": adapting(lay=by_partial),
+    "frozen again at the end": adapting(after=lambda model, layers: model.requires_grad_(False) and layers),
+    "a ModuleDict's own kind of mapping": adapting(after=lambda model, layers: dict(sorted(layers.items()))),
+}
+
+
+@pytest.mark.parametrize("right", RIGHT_ADAPTS.values(), ids=RIGHT_ADAPTS)
+def test_right_adapts_pass(right):
+    result = check_adapt(right)
+    assert result.passed, result.message
+
+
+@pytest.mark.parametrize("stub", [TODO, lambda model, rank, alpha: TODO, adapting(make=lambda *sizes: TODO)])
+def test_blank_adapts_are_todo(stub):
+    assert check_adapt(stub).status == "TODO"
+
+
+def norms_forgotten(model, layers):
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.requires_grad_(True)
+    return layers
+
+
+def awake(*sizes):
+    layer = LoRALayer(*sizes)
+    torch.nn.init.normal_(layer.lora_B)
+    return layer
+
+
+def stored_in_the_model(model, layers):
+    model.layers = torch.nn.ModuleList(layers.values())
+    return layers
+
+
+def all_frozen(model, layers):
+    for layer in layers.values():
+        layer.requires_grad_(False)
+    return layers
+
+
+def half_weights(model, layers):
+    with torch.no_grad():
+        model.read.weight.mul_(1.0001)
+    return layers
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (adapting(freeze=False), "of the model still trains"),
+        (adapting(after=norms_forgotten), "norms and biases too"),
+        (adapting(after=all_frozen), "does not train"),
+        (adapting(chosen=lambda name, module, right: True), "never calls it"),
+        (adapting(chosen=lambda name, module, right: right or name == "head"), "its weight is the table's too"),
+        (adapting(chosen=lambda name, module, right: right and name != "head"), "the head has a weight of its own"),
+        (adapting(chosen=lambda name, module, right: right and "." not in name), "Look in the containers too"),
+        (adapting(chosen=lambda name, module, right: right and type(module) is torch.nn.Linear), "ask isinstance"),
+        (adapting(chosen=lambda name, module, right: right and name != "read"), "read has no layer"),
+        (adapting(make=lambda i, o, r, alpha: LoRALayer(o, i, r, alpha)), "the wrong way round"),
+        (adapting(make=lambda i, o, r, alpha: LoRALayer(i, o, r)), "the scaling at"),
+        (adapting(make=lambda i, o, r, alpha: LoRALayer(i, o, 1, alpha)), "is expected"),
+        (adapting(make=awake), "right after adapt"),
+        (adapting(make=lambda i, o, r, alpha: torch.nn.Linear(i, o)), "make it a MyLayer"),
+        (adapting(lay=lambda model, layers: None), "No update arrives"),
+        (adapting(lay=late), "raised"),
+        (adapting(lay=lambda model, layers: [overlay(model, layers), overlay(model, layers)]), "expected"),
+        (adapting(after=stored_in_the_model), "The module tree changed"),
+        (adapting(after=half_weights), "weights changed"),
+        (adapting(after=lambda model, layers: list(layers.values())), "Return the dict"),
+        (adapting(after=lambda model, layers: None), "Return the dict"),
+    ],
+)
+def test_wrong_adapts_do_not_pass(wrong, words):
+    result = check_adapt(wrong)
+    assert result.status == "NOT YET" and words in result.message, result.message

@@ -1,22 +1,15 @@
 from fractions import Fraction
+from itertools import cycle
 
 from lora_teach import training_steps
 from lora_teach.bases import evaluate, name_loss
 from lora_teach.datasets import names
-from lora_teach.exercises import TODO, check_best_strength, check_gradient_of_A, check_gradient_of_B
+from lora_teach.exercises import TODO, check_best_strength, check_fit, ready_made
 from lora_teach.measure.strength import strength_path
 
 import numpy as np
 import pytest
 import torch
-
-
-def gradient_of_B(x, A, grad_output, scaling):
-    return (scaling * x @ A).T @ grad_output
-
-
-def gradient_of_A(x, B, grad_output, scaling):
-    return scaling * x.T @ (grad_output @ B.T)
 
 
 def best_strength(model, new, old, limit):
@@ -26,53 +19,6 @@ def best_strength(model, new, old, limit):
         if evaluate(model, old) <= limit:
             allowed[strength] = evaluate(model, new)
     return min(allowed, key=allowed.get)
-
-
-def test_right_gradients_pass():
-    assert check_gradient_of_B(gradient_of_B).passed
-    result = check_gradient_of_A(gradient_of_A)
-    assert result.passed and "exactly zero" in result.message
-
-
-def test_blanks_are_todo():
-    def unfinished(x, A, grad_output, scaling):
-        h = TODO
-        return h.T @ grad_output
-
-    assert check_gradient_of_B(unfinished).status == "TODO"
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (lambda x, A, G, s: (x @ A).T @ G, "The scaling is lost"),
-        (lambda x, A, G, s: s * s * (x @ A).T @ G, "The scaling is there twice"),
-        (lambda x, A, G, s: torch.zeros(A.shape[1], G.shape[1]), "Also zero"),
-        (lambda x, A, G, s: 0, "Also zero"),
-        (lambda x, A, G, s: s * (x @ A).T @ G / len(x), "divided by the batch's size"),
-        (lambda x, A, G, s: s * G.T @ (x @ A), "transposed"),
-        (lambda x, A, G, s: s * A.T @ G, "raised RuntimeError"),
-        (lambda x, A, G, s: None, "is a return missing"),
-    ],
-)
-def test_usual_mistakes_with_the_gradient_of_B(wrong, words):
-    result = check_gradient_of_B(wrong)
-    assert result.status == "NOT YET" and words in result.message
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (lambda x, B, G, s: x.T @ (G @ B.T), "The scaling is lost"),
-        (lambda x, B, G, s: torch.zeros(x.shape[1], B.shape[0]), "here B is not"),
-        (lambda x, B, G, s: 0.0, "here B is not"),
-        (lambda x, B, G, s: (s * x.T @ (G @ B.T)).T, "transposed"),
-        (lambda x, B, G, s: s * x.T @ G, "The shape is"),
-    ],
-)
-def test_usual_mistakes_with_the_gradient_of_A(wrong, words):
-    result = check_gradient_of_A(wrong)
-    assert result.status == "NOT YET" and words in result.message
 
 
 def test_the_right_strength_passes_whatever_strength_it_leaves():
@@ -114,93 +60,6 @@ def the_greatest_allowed(model, new, old, limit):
 )
 def test_usual_mistakes_with_the_strength(wrong, words):
     result = check_best_strength(wrong)
-    assert result.status == "NOT YET" and words in result.message
-
-
-def by_autograd(x, A, grad_output, scaling):
-    B = torch.zeros(A.shape[1], grad_output.shape[1], requires_grad=True)
-    return torch.autograd.grad(scaling * x @ A @ B, B, grad_output)[0]
-
-
-def row_by_row(x, A, grad_output, scaling):
-    return scaling * sum(torch.outer(row @ A, g) for row, g in zip(x, grad_output, strict=True))
-
-
-@pytest.mark.parametrize(
-    "right",
-    [
-        by_autograd,
-        row_by_row,
-        lambda x, A, G, s: torch.einsum("bi,ir,bo->ro", x, A, G) * s,
-        lambda x, A, G, s: (x.numpy() @ A.numpy()).T @ G.numpy() * s,
-        lambda inputs, first, upstream, factor: factor * first.mT.double() @ inputs.mT.double() @ upstream.double(),
-        lambda x, A, G, s: (s * A.T @ x.T @ G).tolist(),
-    ],
-)
-def test_unusual_right_gradients_of_B_pass(right):
-    result = check_gradient_of_B(right)
-    assert result.passed, result.message
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (lambda x, A, G, s: 1.5 * (x @ A).T @ G, "another number now"),
-        (lambda x, A, G, s: (x.mul_(s) @ A).T @ G, "changed its input x in place"),
-        (lambda x, A, G, s: -s * (x @ A).T @ G, "-1 times"),
-        (lambda x, A, G, s: s * (x @ A).T @ G.sign(), "differ most"),
-        (lambda x, A, G, s: s * (x @ A)[:1].T @ G[:1], "differ most"),
-        (lambda x, A, G, s: s / A.shape[1] * (x @ A).T @ G, "expected"),
-        (lambda x, A, G, s: torch.randn(A.shape[1], G.shape[1]), "differ most"),
-        (lambda x, A, G, s: s * x.T @ G, "The shape is"),
-        (lambda x, A, G, s: (s * (x @ A).T @ G).sum(), "The shape is ()"),
-    ],
-)
-def test_wrong_gradients_of_B_do_not_pass(wrong, words):
-    result = check_gradient_of_B(wrong)
-    assert result.status == "NOT YET" and words in result.message
-
-
-def A_by_autograd(x, B, grad_output, scaling):
-    A = torch.ones(x.shape[1], len(B), requires_grad=True)
-    (scaling * x @ A @ B).backward(grad_output)
-    return A.grad
-
-
-@pytest.mark.parametrize(
-    "right",
-    [
-        A_by_autograd,
-        lambda x, B, G, s: torch.einsum("bi,ro,bo->ir", x, B, G) * s,
-        lambda x, B, G, s: s * (x.numpy().T @ (G.numpy() @ B.numpy().T)),
-        lambda x, B, G, s: (B.double() @ G.double().T @ x.double()).T * s,
-        lambda inputs, second, upstream, factor: inputs.T @ (factor * upstream) @ second.T,
-        lambda x, B, G, s: sum(s * torch.outer(row, B @ g) for row, g in zip(x, G, strict=True)),
-    ],
-)
-def test_unusual_right_gradients_of_A_pass(right):
-    result = check_gradient_of_A(right)
-    assert result.passed, result.message
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (lambda x, B, G, s: 1.5 * x.T @ (G @ B.T), "another number now"),
-        (lambda x, B, G, s: s * s * x.T @ (G @ B.T), "there twice"),
-        (lambda x, B, G, s: s * x.T @ (G @ B.T) / len(x), "batch's size"),
-        (lambda x, B, G, s: x.T @ (G.mul_(s) @ B.T), "changed its input grad_output in place"),
-        (lambda x, B, G, s: -s * x.T @ (G @ B.T), "-1 times"),
-        (lambda x, B, G, s: s * x.T @ (G @ torch.linalg.pinv(B)), "differ most"),
-        (lambda x, B, G, s: s * x.T @ (G @ B.T).relu(), "differ most"),
-        (lambda x, B, G, s: s * x[:1].T @ (G[:1] @ B.T), "differ most"),
-        (lambda x, B, G, s: s * x.T @ (G @ B.T) + (not B.any()), "where B = 0"),
-        (lambda x, B, G, s: [s * x.T, G @ B.T], "expected"),
-        (lambda x, B, G, s: s * x.T @ (G @ B), "code raised"),
-    ],
-)
-def test_wrong_gradients_of_A_do_not_pass(wrong, words):
-    result = check_gradient_of_A(wrong)
     assert result.status == "NOT YET" and words in result.message
 
 
@@ -266,3 +125,108 @@ def over(strengths):
 )
 def test_wrong_strengths_do_not_pass(wrong):
     assert check_best_strength(wrong).status == "NOT YET"
+
+
+def fitting(kind=torch.optim.AdamW, decay=0.0, zero=True, every=None, judged=None, back=True, clone=True, stream=cycle,
+            more=0, what=None, pick=min, returned=None, with_validation=False, rate=None):  # fmt: skip
+    """A fit whose parts can be exchanged for wrong ones."""
+
+    def fit(model, layers, batches, loss_fn, validation, lr, steps, every_):
+        given = what(model, layers) if what else [p for layer in layers.values() for p in layer.parameters()]
+        optimizer = kind(given, lr=rate or lr, weight_decay=decay)
+        parameters = [p for layer in layers.values() for p in layer.parameters()]
+        best, kept, losses = None, [], []
+        for step, (inputs, targets) in zip(range(1, steps + 1 + more), stream(batches), strict=False):
+            if zero:
+                optimizer.zero_grad()
+            loss_fn(model(inputs), targets).backward()
+            optimizer.step()
+            if step % (every or every_) == 0:
+                look = judged(batches) if judged else validation
+                loss = loss_fn(model(look[0]), look[1])
+                if with_validation:
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                losses.append(loss.item())
+                if best is None or pick(losses[-1], best) == losses[-1]:
+                    best, kept = losses[-1], [p.detach().clone() if clone else p.detach() for p in parameters]
+        if back:
+            with torch.no_grad():
+                for p, number in zip(parameters, kept, strict=True):
+                    p.copy_(number)
+        return returned(losses) if returned else best
+
+    return fit
+
+
+def by_state_dicts(model, layers, batches, loss_fn, validation, lr, steps, every):
+    optimizer = torch.optim.Adam([{"params": layer.parameters()} for layer in layers.values()], lr=lr)
+    looks, step = [], 0
+    model.train()
+    while step < steps:
+        for batch in batches:
+            if step == steps:
+                break
+            step += 1
+            for layer in layers.values():
+                layer.zero_grad()
+            loss_fn(model(batch[0]), batch[1]).backward()
+            optimizer.step()
+            if not step % every:
+                model.eval()
+                state = {n: {k: v.clone() for k, v in layer.state_dict().items()} for n, layer in layers.items()}
+                looks.append((loss_fn(model(validation[0]), validation[1]).item(), len(looks), state))
+                model.train()
+    loss, _, state = min(looks)
+    for name, layer in layers.items():
+        layer.load_state_dict(state[name])
+    return torch.tensor(loss)
+
+
+RIGHT_FITS = {
+    "the usual": fitting(),
+    "the library's": ready_made.fit,
+    "by state dicts, with Adam": by_state_dicts,
+    "with amsgrad left off, in one group": fitting(kind=lambda p, **o: torch.optim.AdamW([{"params": p}], **o)),
+    "a list of the batches, repeated": fitting(stream=lambda batches: list(batches) * 40),
+}
+
+
+@pytest.mark.parametrize("right", RIGHT_FITS.values(), ids=RIGHT_FITS)
+def test_right_loops_pass(right):
+    result = check_fit(right)
+    assert result.passed, result.message
+
+
+@pytest.mark.parametrize("stub", [TODO, lambda *given: TODO, fitting(returned=lambda losses: TODO)])
+def test_blank_loops_are_todo(stub):
+    assert check_fit(stub).status == "TODO"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (fitting(back=False), "the numbers of the last step"),
+        (fitting(clone=False), "go back to those of the best"),
+        (fitting(zero=False), "The gradients of all steps add up"),
+        (fitting(decay=0.01), "weight_decay=0"),
+        (fitting(every=1), "the best of all steps"),
+        (fitting(judged=lambda batches: batches[0]), "steps were asked for"),
+        (fitting(pick=max), "the numbers of the last step"),
+        (fitting(rate=1e-3), "The learning rate was not used"),
+        (fitting(kind=torch.optim.SGD), "the exercise asks for AdamW"),
+        (fitting(with_validation=True), "learns from the validation batch"),
+        (fitting(stream=iter), "The batches end"),
+        (fitting(more=1), "steps were asked for"),
+        (fitting(more=-1), "steps were asked for"),
+        (fitting(what=lambda model, layers: [*model.parameters(), *layers["0"].parameters()]), "of the model moved"),
+        (fitting(what=lambda model, layers: model.parameters()), "of the model moved"),
+        (fitting(returned=lambda losses: losses[-1]), "return the best"),
+        (fitting(returned=lambda losses: None), "is a return missing"),
+        (fitting(every=10_000), "never looked at"),
+    ],
+)
+def test_wrong_loops_do_not_pass(wrong, words):
+    result = check_fit(wrong)
+    assert result.status == "NOT YET" and words in result.message, result.message

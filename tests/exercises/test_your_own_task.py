@@ -1,18 +1,19 @@
 """The checks of notebook 09 know the solution, the stub and the usual mistakes, and take unusual right answers."""
 
 import hashlib
-import math
+import json
+import os
 import random
-import statistics
 import zlib
-from fractions import Fraction
+from pathlib import Path
 
 from lora_teach.datasets.holding_out import hold_out as of_the_library
-from lora_teach.exercises import TODO, check_hold_out, check_interval
+from lora_teach.exercises import TODO, check_hold_out, check_save, ready_made
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 
@@ -146,7 +147,7 @@ def test_wrong_divisions_do_not_pass(name):
 
 def test_stubs_are_to_do():
     assert check_hold_out(lambda prompts, share: TODO).status == "TODO"
-    assert check_interval(lambda scores: TODO).status == "TODO"
+    assert check_save(lambda layers, folder: TODO).status == "TODO"
 
 
 def test_the_hash_is_pythons_again_afterwards():
@@ -155,52 +156,85 @@ def test_the_hash_is_pythons_again_afterwards():
     assert hash("ada") == before
 
 
-def interval(scores):
-    n = len(scores)
-    return statistics.mean(scores), T[n - 1] * statistics.stdev(scores) / math.sqrt(n)
+def saving(key="base_model.model.{}.{}.weight", turn=lambda one: one.T, config=lambda config, rank, scaling: config,
+           kinds=("lora_A", "lora_B"), names=lambda layers: list(layers), file="adapter_model.safetensors",
+           told="adapter_config.json", write=json.dumps):  # fmt: skip
+    """A save whose parts can be exchanged for wrong ones."""
+
+    def save(layers, folder):
+        tensors = {
+            key.format(name, kind): turn(getattr(layer, kind).detach()).contiguous()
+            for name, layer in layers.items()
+            for kind in kinds
+        }
+        rank, scaling = layer_of(layers).lora_A.shape[1], layer_of(layers).scaling
+        said = {"peft_type": "LORA", "r": rank, "lora_alpha": scaling * rank, "target_modules": names(layers)}
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        save_file(tensors, Path(folder) / file)
+        (Path(folder) / told).write_text(write(config(said, rank, scaling)))
+
+    return save
 
 
-@pytest.mark.parametrize(
-    "right",
-    [
-        interval,
-        lambda s: list(interval(s)),
-        lambda s: (np.mean(s), T[len(s) - 1] * np.std(s, ddof=1) / len(s) ** 0.5),
-        lambda s: (torch.tensor(s).mean(), T[len(s) - 1] * torch.tensor(s).std() / len(s) ** 0.5),
-        lambda s: (sum(s) / len(s), T[len(s) - 1] * (statistics.variance(s) / len(s)) ** 0.5),
-        lambda s: (Fraction(statistics.mean(map(Fraction, s))), interval(s)[1]),
-        lambda s: (statistics.fmean(s), T[len(s) - 1] * statistics.pstdev(s) / math.sqrt(len(s) - 1)),
-    ],
-)
-def test_right_intervals_pass(right):
-    result = check_interval(right)
+def layer_of(layers):
+    return next(iter(layers.values()))
+
+
+def without(key):
+    return lambda config, *_: {name: value for name, value in config.items() if name != key}
+
+
+def by_os(layers, folder):
+    os.makedirs(folder)
+    tensors = {}
+    for name, layer in layers.items():
+        tensors |= {f"base_model.model.{name}.lora_{x}.weight": layer.state_dict()[f"lora_{x}"].mT.clone(
+            memory_format=torch.contiguous_format) for x in "AB"}  # fmt: skip
+    with open(os.path.join(folder, "adapter_config.json"), "w") as file:
+        r = layer.lora_B.shape[0]
+        json.dump(dict(r=r, lora_alpha=layer.scaling * r, peft_type="LORA", target_modules=[*layers]), file)
+    save_file(tensors, os.path.join(folder, "adapter_model.safetensors"))
+
+
+RIGHT_SAVES = {
+    "the usual": saving(),
+    "the library's": ready_made.save,
+    "by os": by_os,
+    "more in the config": saving(config=lambda c, *_: {**c, "task_type": None, "bias": "none", "use_rslora": False}),
+    "a regular expression": saving(names=lambda layers: r"first|blocks\.[01]\.up"),
+    "indented": saving(write=lambda config: json.dumps(config, indent=2)),
+}
+
+
+@pytest.mark.parametrize("right", RIGHT_SAVES.values(), ids=RIGHT_SAVES)
+def test_right_folders_pass(right):
+    result = check_save(right)
     assert result.passed, result.message
-
-
-def half(of):
-    return lambda s: (statistics.mean(s), of(s, len(s)))
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (half(lambda s, n: statistics.stdev(s)), "one seed"),
-        (half(lambda s, n: T[n - 1] * statistics.stdev(s)), "Divide by √n"),
-        (half(lambda s, n: statistics.stdev(s) / math.sqrt(n)), "Student's t"),
-        (half(lambda s, n: 1.96 * statistics.stdev(s) / math.sqrt(n)), "1.96 is for many"),
-        (half(lambda s, n: T[n - 1] * statistics.pstdev(s) / math.sqrt(n)), "divide by n − 1"),
-        (half(lambda s, n: T[n - 1] * statistics.stdev(s) / n), "not by n"),
-        (half(lambda s, n: 2 * interval(s)[1]), "whole width"),
-        (half(lambda s, n: (max(s) - min(s)) / 2), "span of the seeds"),
-        (half(lambda s, n: T.get(n, 2.571) * statistics.stdev(s) / math.sqrt(n)), "by n − 1"),
-        (lambda s: (interval(s)[0] - interval(s)[1], sum(interval(s))), "two ends"),
-        (lambda s: interval(s)[::-1], "wrong way round"),
-        (lambda s: interval(s)[0], "two numbers"),
-        (lambda s: (statistics.median(s), interval(s)[1]), "expected"),
-        (lambda s: "{:.2f} ± {:.2f}".format(*interval(s)), "two numbers"),
-        (lambda s: tuple(round(x, 2) for x in interval(s)), "expected"),
+        (saving(turn=lambda one: one), "turn each with .T"),
+        (saving(turn=lambda one: one.reshape(one.shape[::-1])), ".reshape keeps the order"),
+        (saving(turn=lambda one: 2 * one.T), "2 times"),
+        (saving(key="{}.{}.weight"), "among the keys"),
+        (saving(key="base_model.model.{}.{}"), "among the keys"),
+        (saving(kinds=("lora_B",)), "lora_A"),
+        (saving(config=without("lora_alpha")), "lacks lora_alpha"),
+        (saving(config=without("peft_type")), "lacks peft_type"),
+        (saving(config=lambda c, r, s: {**c, "lora_alpha": s}), "divides by r once more"),
+        (saving(config=lambda c, r, s: {**c, "lora_alpha": r}), "That is the rank"),
+        (saving(config=lambda c, r, s: {**c, "r": 8}), "r, the rank"),
+        (saving(config=lambda c, r, s: {**c, "use_rslora": True}), "with the folder read by PEFT"),
+        (saving(names=lambda layers: ["first"]), "target_modules does not name"),
+        (saving(names=lambda layers: "nothing"), "PEFT does not read the folder"),
+        (saving(file="model.safetensors"), "adapter_model.safetensors is not in the folder"),
+        (saving(told="config.json"), "adapter_config.json is not in the folder"),
+        (saving(write=str), "is no JSON"),
+        (lambda layers, folder: None, "no such folder"),
     ],
-)  # fmt: skip
-def test_wrong_intervals_do_not_pass(wrong, said):
-    result = check_interval(wrong)
-    assert result.status == "NOT YET" and said in result.message, result.message
+)
+def test_wrong_folders_do_not_pass(wrong, said):
+    result = check_save(wrong)
+    assert said in str(result) and result.status == "NOT YET", result.message

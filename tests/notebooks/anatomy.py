@@ -6,8 +6,11 @@ Each rule takes a `Lesson` and yields one sentence for each thing that is not as
 import ast
 import re
 from collections.abc import Iterator
+from math import ceil
 
-from tests.notebooks.reading import DETAILS, IMAGE, LINK, Lesson, called, calls, calls_check, printed
+from tests.notebooks import exercise_rules, notation
+from tests.notebooks.reading import IMAGE, LINK, Lesson, called, calls, card, field, parsed, printed
+from tests.notebooks.save import GUESS, open_answers
 
 SET_UP_LINES = 8
 CELL_LINES = 25
@@ -17,20 +20,10 @@ WORDS = {"00": 1600, "pl": 400}  # 00 has the map of the course besides; the pla
 WORDS_ELSEWHERE = 1500
 SECONDS = {"07": 180}  # a real language model
 SECONDS_ELSEWHERE = 60
-GUESS = re.compile(r"^guess(_\w+)? = None\b", re.MULTILINE)
-
-
-def card(lesson: Lesson) -> list[str]:
-    """Return the lines of the first paragraph under the title, markers of a line's end taken off."""
-    paragraphs = re.split(r"\n[ \t]*\n", lesson.cells[0].source.strip())
-    lines = paragraphs[1].splitlines() if len(paragraphs) > 1 else []
-    return [line.rstrip("\\ ") for line in lines]
-
-
-def field(lesson: Lesson, name: str) -> str:
-    """Return what the card says after ``**name**``."""
-    match = re.search(rf"\*\*{name}:?\*\*:?([^·|]*)", "\n".join(card(lesson)[:1]), re.IGNORECASE)
-    return match[1].strip() if match else ""
+WORDS_A_MINUTE = 150  # with formulas and numbers among them
+CELLS_A_MINUTE = 3  # run it, and look at what it says
+MINUTES_A_VIEW = 1  # drag, or watch a training; the cell itself besides
+REMEMBERED = 3  # sentences under the recap
 
 
 def title_is_a_question(lesson: Lesson) -> Iterator[str]:
@@ -72,6 +65,22 @@ def card_says_what_it_takes(lesson: Lesson) -> Iterator[str]:
         yield f"cell 0: **Library** links to a file that exists under ../lora_teach/; it links to {targets}"
 
 
+def reading_minutes(lesson: Lesson) -> int:
+    """Minutes to read a notebook without its exercises' work, from its words, code cells and views."""
+    worked = {index for heading in exercise_rules.exercises(lesson) for index, _ in lesson.section(heading)[1]}
+    read = [cell.source for index, cell in lesson.code if index not in worked]
+    views = [source for source in read if "await " in source or any(called(c) == "explore" for c in calls(source))]
+    return ceil(lesson.words() / WORDS_A_MINUTE + len(read) / CELLS_A_MINUTE + MINUTES_A_VIEW * len(views))
+
+
+def reading_time_follows_from_the_text(lesson: Lesson) -> Iterator[str]:
+    """The minutes on the card are those of `reading_minutes`."""
+    wanted = f"{reading_minutes(lesson)} min"
+    if field(lesson, "Read") != wanted:
+        got = field(lesson, "Read")
+        yield f"cell 0: by its words, code cells and views it takes {wanted} to read; the card has {got!r}"
+
+
 def card_leads_on(lesson: Lesson) -> Iterator[str]:
     """The card's second line leads to the notebooks before and after this one, and to the contents."""
     line = "".join(card(lesson)[1:2])
@@ -111,7 +120,7 @@ def one_set_up_cell(lesson: Lesson) -> Iterator[str]:
     if not re.search(r"^(import|from) ", cell.source, re.MULTILINE):
         yield f"cell {index}: the first code cell is the set-up cell and imports what the notebook needs"
     for index, cell in lesson.code[1:]:
-        body = _parsed(cell.source)
+        body = parsed(cell.source)
         if body and all(isinstance(line, (ast.Import, ast.ImportFrom)) for line in body):
             yield f"cell {index}: a second set-up cell; move its imports into the first code cell"
 
@@ -144,40 +153,18 @@ def predictions_are_asked_for(lesson: Lesson) -> Iterator[str]:
         yield f"cell {guesses[0]}: no picture in it or below it answers the first guess; show one"
 
 
-def exercises_are_complete(lesson: Lesson) -> Iterator[str]:
-    """At least one exercise; each with minutes, a stub, a check that says TODO, a folded hint and a folded solution."""
-    if not lesson.teaches:
-        return
-    exercises = [h for h in lesson.headings if h.level in (2, 3) and re.match(r"exercise\b", h.text, re.IGNORECASE)]
-    if not exercises:
-        yield "there is no exercise: a heading `## Exercise 1: … (N min)`"
-    total = 0
-    for heading in exercises:
-        where = f"cell {heading.cell}, {heading.text!r}"
-        minutes = re.search(r"\((\d+) min\)$", heading.text)
-        if minutes:
-            total += int(minutes[1])
-        else:
-            yield f"{where}: the heading ends in (N min)"
-        text, code = lesson.section(heading)
-        if not any(re.search(r"\bTODO\b", cell.source) for _, cell in code):
-            yield f"{where}: no code cell in it has a stub that returns TODO"
-        checks = [cell for _, cell in code if calls_check(cell.source)]
-        if not checks:
-            yield f"{where}: no code cell in it calls a check_…"
-        elif not any(re.search(r"^TODO", printed(cell), re.MULTILINE) for cell in checks):
-            yield f"{where}: its check printed no TODO; publish it unsolved, and execute it with save.py"
-        summaries = re.findall(r"<summary>(?:<\w+>)?\s*(\w+)", text)
-        if "Hint" not in summaries or summaries.count("Solution") != 1:
-            yield f"{where}: fold a hint and one solution, <details><summary>Hint</summary> …; folded are {summaries}"
-        for folded in DETAILS.findall(text):
-            if not re.search(r"</summary>[ \t]*\n[ \t]*\n", folded):
-                yield f"{where}: leave a blank line after </summary>, or its Markdown is not rendered"
-    if exercises and f"{total} min" != field(lesson, "Exercises"):
-        yield f"the exercises' minutes add up to {total}; the card says {field(lesson, 'Exercises')}"
-    for index, cell in lesson.code:
-        if calls_check(cell.source) and "NOT YET" in printed(cell):
-            yield f"cell {index}: a check is published with NOT YET; return TODO in its stub"
+def predictions_stay_open(lesson: Lesson) -> Iterator[str]:
+    """What answers a prediction is saved folded, so that nobody reads the answer before the question."""
+    for index in open_answers(lesson.cells):
+        yield f"cell {index}: its output answers a prediction and is not folded; save it with save.py"
+
+
+def wrong_guess_is_answered(lesson: Lesson) -> Iterator[str]:
+    """Text follows what answers a prediction, before anything else, so that the usual wrong guess is answered."""
+    for index in (index for index, cell in lesson.code if GUESS.search(cell.source)):
+        after = next((place for place, _ in lesson.markdown if place > index), None)
+        if after is None or not re.match(r"[^#<|\s-]", lesson.cells[after].source):
+            yield f"cell {index}: a sentence follows the answer, which says why the usual guess is right or wrong"
 
 
 def ends_in_recap_and_references(lesson: Lesson) -> Iterator[str]:
@@ -196,6 +183,17 @@ def ends_in_recap_and_references(lesson: Lesson) -> Iterator[str]:
         yield f"cell {last[0].cell}: under Recap code prints three lines with this run's numbers; printed are {lines}"
     if not re.search(r"^\s*[-*\d]", lesson.section(last[1])[0].partition("\n")[2], re.MULTILINE):
         yield f"cell {last[1].cell}: under References stands a list"
+
+
+def recap_has_sentences_to_remember(lesson: Lesson) -> Iterator[str]:
+    """Beside the numbers of the recap stands a list of three sentences to remember."""
+    for heading in lesson.headings if lesson.teaches else ():
+        if heading.level == 2 and "recap" in heading.text.lower():
+            items = re.findall(
+                r"^[ \t]*(?:[-*]|\d\.)[ \t]+(.+(?:\n[ \t]+\S.*)*)", lesson.section(heading)[0], re.MULTILINE
+            )
+            if len(items) != REMEMBERED or not all(item.rstrip("*").endswith((".", "!")) for item in items):
+                yield f"cell {heading.cell}: under Recap stands a list of {REMEMBERED} sentences to remember; {items}"
 
 
 def stays_within_limits(lesson: Lesson) -> Iterator[str]:
@@ -224,21 +222,19 @@ def _is_slider(keyword: ast.keyword) -> bool:
     return isinstance(value, ast.Tuple)
 
 
-def _parsed(source: str) -> list[ast.stmt]:
-    try:
-        return compile(source, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT).body
-    except SyntaxError:
-        return []
-
-
 RULES = [
     title_is_a_question,
     card_says_what_it_takes,
+    reading_time_follows_from_the_text,
     card_leads_on,
     one_set_up_cell,
     start_shows_before_it_asks,
     predictions_are_asked_for,
-    exercises_are_complete,
+    predictions_stay_open,
+    wrong_guess_is_answered,
+    *exercise_rules.RULES,
     ends_in_recap_and_references,
+    recap_has_sentences_to_remember,
     stays_within_limits,
+    *notation.RULES,
 ]

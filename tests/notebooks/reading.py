@@ -88,13 +88,31 @@ def blank(text: str, pattern: re.Pattern) -> str:
     return pattern.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
-def calls(source: str) -> Iterator[ast.Call]:
-    """Yield the function calls in a cell; none for a cell that is not Python (a syntax error shown on purpose)."""
+def card(lesson: Lesson) -> list[str]:
+    """Return the lines of the first paragraph under the title, markers of a line's end taken off."""
+    paragraphs = re.split(r"\n[ \t]*\n", lesson.cells[0].source.strip())
+    lines = paragraphs[1].splitlines() if len(paragraphs) > 1 else []
+    return [line.rstrip("\\ ") for line in lines]
+
+
+def field(lesson: Lesson, name: str) -> str:
+    """Return what the card says after ``**name**``."""
+    match = re.search(rf"\*\*{name}:?\*\*:?([^·|]*)", "\n".join(card(lesson)[:1]), re.IGNORECASE)
+    return match[1].strip() if match else ""
+
+
+def parsed(source: str) -> list[ast.stmt]:
+    """Return a cell's statements; none for a cell that is not Python (a syntax error shown on purpose)."""
     try:
-        tree = compile(source, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        return compile(source, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT).body
     except SyntaxError:
-        return
-    yield from (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+        return []
+
+
+def calls(source: str) -> Iterator[ast.Call]:
+    """Yield the function calls in a cell."""
+    for statement in parsed(source):
+        yield from (node for node in ast.walk(statement) if isinstance(node, ast.Call))
 
 
 def called(call: ast.Call) -> str:

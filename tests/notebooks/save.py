@@ -5,7 +5,9 @@
     python tests/notebooks/save.py --check                          executes nothing; names those not clean
     python tests/notebooks/save.py --new-ids notebooks/…            also gives every cell a new id, made from its text
 
-What is kept: sources, tags, printed text, pictures and the sentences that go with them, execution counts. What goes:
+What is kept: sources, tags, printed text, pictures and the sentences that go with them, execution counts. The output
+under a prediction is folded: JupyterLab shows three dots in its place and opens it when the cell is run. Beside the
+dots JupyterLab puts the first line of the first output, so one without content goes before the answer. What goes:
 widget views and their state (they break pages that show notebooks), all other metadata, the frames of an error that lie
 outside the notebook. A notebook in which a cell raises without the tag raises-exception is left as it was.
 """
@@ -22,6 +24,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbformat import v4
 
 ROOT = Path(__file__).resolve().parents[2]
 METADATA = {
@@ -36,6 +39,8 @@ METADATA = {
 VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_REPR = re.compile(r"\A[A-Z]\w*\(.*\)\Z", re.DOTALL)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+GUESS = re.compile(r"^guess(_\w+)? = None\b", re.MULTILINE)  # the line that a reader's prediction goes into
+FOLDED = {"outputs_hidden": True}  # what JupyterLab calls a folded output, under the key jupyter
 SECONDS_FOR_A_CELL = 300
 
 
@@ -91,6 +96,25 @@ def clean(notebook: nbformat.NotebookNode) -> None:
         cell.pop("attachments", None)
         if cell.cell_type == "code":
             cell.outputs = _merged(out for out in map(_cleaned, cell.outputs) if not _is_bare(out, index, tags))
+    for index in answers(notebook.cells):
+        notebook.cells[index].metadata["jupyter"] = nbformat.from_dict(FOLDED)
+        notebook.cells[index].outputs.insert(0, v4.new_output("display_data"))
+
+
+def answers(cells: list) -> list[int]:
+    """Return the places of the cells whose outputs answer a prediction: from the guess down to the next Markdown."""
+    found, asked = [], False
+    for index, cell in enumerate(cells):
+        asked = cell.cell_type == "code" and (asked or bool(GUESS.search(cell.source)))
+        if asked and cell.outputs:
+            found.append(index)
+    return found
+
+
+def open_answers(cells: list) -> list[int]:
+    """Return those places of `answers` that are not folded or whose first line would be read beside the dots."""
+    told = [index for index in answers(cells) if cells[index].outputs[0].get("data") != {}]
+    return sorted({*told, *(index for index in answers(cells) if cells[index].metadata.get("jupyter") != FOLDED)})
 
 
 def render(notebook: nbformat.NotebookNode) -> str:
@@ -117,7 +141,7 @@ def _is_bare(output, index: int, tags) -> bool:
     """Tell whether nothing is left of an output but a widget's repr; refuse it where its absence would fail nbval."""
     text = output.get("data", {}).get("text/plain", "")
     was_widget = output.pop("is_widget", False)
-    if was_widget and not output.data:  # a widget that asked for no place in the saved notebook
+    if output.get("data") == {}:  # a widget that asked for no place in the saved notebook; what stood before an answer
         return True
     if not (was_widget and set(output.data) <= {"text/plain"} and WIDGET_REPR.match(text)):
         return False
@@ -168,13 +192,16 @@ def main(arguments=None) -> int:
     # One thread: sums of floats, and so printed digits, don't depend on how many cores there are.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this Python, not of another
+    os.environ["LORA_TEACH_KEEP"] = "no"  # a saved notebook uses the library's pieces, not those of who saves it
     failed = 0
     for path in options.notebooks or sorted((ROOT / "notebooks").glob("*.ipynb")):
         started = time.perf_counter()
         try:
             if options.check:
-                good = is_clean(path)
-                print(f"{path.name}: {'clean' if good else 'not clean: run python tests/notebooks/save.py on it'}")
+                good, told = is_clean(path), open_answers(load(path).cells)
+                reason = f"the output under a prediction is open in cells {told}; " if told else ""
+                answer = "clean" if good else f"not clean: {reason}run python tests/notebooks/save.py on it"
+                print(f"{path.name}: {answer}")
                 failed += not good
             else:
                 size = len(save(path, options.new_ids).encode())

@@ -5,10 +5,8 @@ import inspect
 from lora_teach import LoRAModel, NonFiniteLoss, train
 from lora_teach.bases import evaluate, load_name_gpt, name_loss
 from lora_teach.datasets import names
-from lora_teach.exercises import check_best_strength, check_gradient_of_A, check_gradient_of_B
 from lora_teach.measure.results import load_result
 from lora_teach.pictures.race.view import own_best, stopped_at
-from tests.notebooks.reading import DETAILS, ROOT, Lesson
 
 import numpy as np
 import pytest
@@ -144,14 +142,3 @@ def test_a_rate_of_1_goes_on_to_the_end_and_learns_little():
     history = train(model, names.batches(finnish.train), name_loss, lr=1.0, steps=40, progress=False)
     assert len(history) == 40
     assert evaluate(model, finnish.test) > evaluate(load_name_gpt(), finnish.test) - 0.5
-
-
-def test_the_folded_solutions_solve_their_exercises():
-    lesson = Lesson(ROOT / "notebooks" / "04_training.ipynb")
-    space = {"evaluate": evaluate}
-    for cell in lesson.cells:
-        for block in DETAILS.findall(cell.source) if cell.cell_type == "markdown" else []:
-            exec("".join(part.split("```")[0] for part in str(block).split("```python")[1:]), space)
-    assert check_gradient_of_B(space["gradient_of_B"]).passed
-    assert check_gradient_of_A(space["gradient_of_A"]).passed
-    assert check_best_strength(space["best_strength"]).passed

@@ -3,12 +3,11 @@
 from lora_teach import LoRAModel
 from lora_teach.bases import load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
-from lora_teach.exercises import check_mix, check_undo
 from lora_teach.measure.judging import STRENGTHS, measured
 from lora_teach.pictures.mix import Mix
 from lora_teach.pictures.mix.numbers import mixture_losses
 from lora_teach.pictures.morph.view import COLUMNS
-from tests.notebooks.reading import DETAILS, ROOT, Lesson
+from tests.notebooks.reading import ROOT
 
 import pytest
 import torch
@@ -144,13 +143,3 @@ def test_pefts_linear_multiplies_the_sums_of_the_factors_times_a_root(model):
     A = sum(roots[name] * layers[name].lora_A for name in weights)  # (in_features, rank)
     B = sum(roots[name] * layers[name].lora_B for name in weights)  # (rank, out_features)
     assert torch.allclose(made.get_delta_weight("linear").T, A @ B, atol=1e-5)
-
-
-def test_the_folded_solutions_solve_their_exercises():
-    lesson = Lesson(ROOT / "notebooks" / "06_merge_switch_share.ipynb")
-    space = {"torch": torch}
-    for cell in lesson.cells:
-        for block in DETAILS.findall(cell.source) if cell.cell_type == "markdown" else []:
-            exec("".join(part.split("```")[0] for part in str(block).split("```python")[1:]), space)
-    assert check_mix(space["mix"]).passed
-    assert check_undo(space["merge"], space["unmerge"]).passed

@@ -2,7 +2,7 @@
 
 from lora_teach.bases import load_name_gpt
 from lora_teach.datasets import appointments
-from lora_teach.exercises import check_break_even, check_completion_labels
+from lora_teach.exercises import check_completion_labels, check_grade
 from lora_teach.measure.results import load_result
 from lora_teach.peft_format.xray import xray
 from lora_teach.pictures.answer_sheet.numbers import grade_sheet, plain_program, stored
@@ -150,5 +150,5 @@ def test_the_solutions_solve_the_exercises():
         for folded in DETAILS.findall(cell.source):
             if "Solution" in folded:
                 exec(folded.split("```python")[1].split("```")[0], solutions)
-    assert check_break_even(solutions["break_even"]).passed
+    assert check_grade(solutions["grade"]).passed
     assert check_completion_labels(solutions["labels"]).passed

@@ -2,7 +2,6 @@
 
 from lora_teach.bases.registry import load_base
 from lora_teach.datasets import names
-from lora_teach.exercises import check_hold_out, check_interval
 from lora_teach.loop.schedules import schedule_for
 from lora_teach.measure.architectures import build
 from lora_teach.measure.results import load_result
@@ -10,7 +9,7 @@ from lora_teach.measure.where_it_fits import STEPS, needs
 from lora_teach.peft_format.xray import lint
 from lora_teach.pictures.new_data.numbers import BOTH, WAYS
 from lora_teach.pictures.rehearsal import Rehearsal
-from tests.notebooks.reading import DETAILS, ROOT, Lesson
+from tests.notebooks.reading import ROOT, Lesson
 
 import numpy as np
 import pytest
@@ -98,12 +97,3 @@ def test_in_four_bits_8b_shrinks_from_16_gb_to_6():
     other = sum(parameter.numel() for parameter in model.parameters()) - linear
     four_bits = 4 + 8 / 64 + 32 / (64 * 256)  # a scale of 8 bits for 64 numbers, and one of 32 bits for 256 scales
     assert round(2 * (linear + other) / 1e9) == 16 and round((linear * four_bits / 8 + 2 * other) / 1e9) == 6
-
-
-def test_the_folded_solutions_solve_their_exercises():
-    space = {}
-    for cell in Lesson(ROOT / "notebooks" / NAME).cells:
-        for block in DETAILS.findall(cell.source) if cell.cell_type == "markdown" else []:
-            exec("".join(part.split("```")[0] for part in str(block).split("```python")[1:]), space)
-    assert check_hold_out(space["my_hold_out"]).passed
-    assert check_interval(space["my_interval"]).passed

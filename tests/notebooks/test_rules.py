@@ -4,6 +4,7 @@ import base64
 import io
 
 from tests.notebooks import anatomy, hygiene, toy
+from tests.notebooks.notation import links_to_the_notation
 from tests.notebooks.reading import Lesson
 from tests.notebooks.save import render
 
@@ -49,6 +50,10 @@ def tag(index, *tags):
     return lambda cells: cells[index].metadata.update(tags=list(tags))
 
 
+def unfold(cells):
+    del cells[3].metadata["jupyter"]
+
+
 def insert(index, text, kind="code"):
     new = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}[kind]
     return lambda cells: cells.insert(index, new(text, id=f"inserted-{len(cells)}"))
@@ -71,12 +76,16 @@ BREAKS = [
     ("title_is_a_question", source(4, "## Exercise", "# Exercise"), "cell 4: a second H1"),
     ("card_says_what_it_takes", source(0, "\n\n**Read", "\n**Read"), "stands a card of two lines; it has 1"),
     ("card_says_what_it_takes", source(0, "\\\n", "\n"), "ends in a backslash"),
-    ("card_says_what_it_takes", source(0, "5 min", "26 min"), "N from 1 to 25; it says '26 min'"),
+    ("card_says_what_it_takes", source(0, "2 min", "26 min"), "N from 1 to 25; it says '26 min'"),
     ("card_says_what_it_takes", source(0, "10 min", "9 min"), "N from 10 to 25; it says '9 min'"),
     ("card_says_what_it_takes", source(0, "in** 5 s", "in** 61 s"), "at most 60 s; it says '61 s'"),
     ("card_says_what_it_takes", source(0, "in** 5 s", "in** 2 min"), "at most 60 s; it says '2 min'"),
     ("card_says_what_it_takes", source(0, "**Needs** nothing · ", ""), "lacks **Needs**"),
     ("card_says_what_it_takes", source(0, "layer.py)", "nothing.py)"), "a file that exists under ../lora_teach/"),
+    ("reading_time_follows_from_the_text", source(0, "2 min", "3 min"), "it takes 2 min to read; the card has '3 min'"),
+    ("reading_time_follows_from_the_text", insert(2, "word " * 300, "markdown"), "it takes 4 min to read"),
+    ("reading_time_follows_from_the_text", insert(4, "view = explore(Toy())"), "it takes 3 min to read"),
+    ("reading_time_follows_from_the_text", source(5, "TODO", "explore(TODO)"), None),
     ("card_leads_on", source(0, "01_before", "00_start"), "`previous: […](01_before.ipynb)`; it has 00_start.ipynb"),
     ("card_leads_on", source(0, "next:", "then:"), "`next: […](03_after.ipynb)`; it has none"),
     ("card_leads_on", source(0, "[contents]", "[map]"), "[contents](00_start.ipynb)"),
@@ -88,22 +97,57 @@ BREAKS = [
     ("predictions_are_asked_for", source(2, "Predict", "Now"), "cell 3: the Markdown above a guess asks for it"),
     ("predictions_are_asked_for", source(2, "?", "."), "cell 3: the Markdown above a guess asks for it"),
     ("predictions_are_asked_for", stream(3, "no picture"), "cell 3: no picture in it or below it"),
+    ("predictions_stay_open", unfold, "cell 3: its output answers a prediction and is not folded"),
+    ("predictions_stay_open", lambda cells: cells[3].outputs.pop(0), "cell 3: its output answers a prediction"),
+    ("predictions_stay_open", insert(4, "print()"), None),
+    ("predictions_stay_open", both(insert(4, "print()"), stream(4, "the answer")), "cell 4: its output answers"),
+    ("predictions_stay_open", both(source(3, "guess = None", "g = 1"), unfold), None),
     ("exercises_are_complete", source(4, "## Exercise 1", "## Work"), "there is no exercise"),
-    ("exercises_are_complete", source(4, " (10 min)", ""), "the heading ends in (N min)"),
-    ("exercises_are_complete", source(4, "(10 min)", "(12 min)"), "add up to 12; the card says 10 min"),
+    ("exercises_are_complete", source(4, " (★★★, 10 min)", ""), "the heading ends in (N min)"),
+    ("exercises_are_complete", source(4, "10 min)", "12 min)"), "add up to 12; the card says 10 min"),
+    ("exercises_are_complete", insert(6, "check_double(double)"), "2 cells in it call a check_…; one is enough"),
     ("exercises_are_complete", source(5, "TODO", "2 * x"), "has a stub that returns TODO"),
     ("exercises_are_complete", source(5, "\n\ncheck_double(double)", ""), "calls a check_…"),
     ("exercises_are_complete", stream(5, "PASS: right"), "printed no TODO"),
     ("exercises_are_complete", stream(5, "TODO: a\nNOT YET: b"), "published with NOT YET"),
-    ("exercises_are_complete", source(4, "Hint<", "Help<"), "folded are ['Help', 'Solution']"),
-    ("exercises_are_complete", source(4, "Solution<", "Hint<"), "folded are ['Hint', 'Hint']"),
-    ("exercises_are_complete", source(4, "Hint</summary>\n", "Hint</summary>"), "blank line after </summary>"),
+    (
+        "exercises_are_complete",
+        both(source(4, "Hint: what<", "Help<"), source(4, "Hint: how<", "Help<")),
+        "folded are ['Help', 'Help', 'Sol",
+    ),
+    ("exercises_are_complete", source(4, "Solution<", "Hint<"), "folded are ['Hint', 'Hint', 'Hint']"),
+    ("exercises_are_complete", source(4, "how</summary>\n", "how</summary>"), "blank line after </summary>"),
+    ("exercises_have_stars_and_minutes", source(4, "(★★★, ", "("), "ends in one to three stars and the minutes"),
+    ("exercises_have_stars_and_minutes", source(4, "★★★", "★★★★"), "ends in one to three stars and the minutes"),
+    ("exercises_have_stars_and_minutes", source(4, "★★★", "★★"), "2 stars and a solution of 4 lines make 8 min"),
+    ("exercises_have_stars_and_minutes", source(4, "total += x", "total += x\n    del x"), "of 5 lines make 11 min"),
+    ("exercises_have_stars_and_minutes", source(4, "# It is", "# Behold:\n\n    # it is"), None),
+    ("exercises_have_two_hints", source(4, "Hint: how<", "Hint<"), "it has 2, of which 1 say what about"),
+    ("exercises_have_two_hints", source(4, "Hint: how<", "Help<"), "it has 1, of which 1 say what about"),
+    (
+        "wrong_guess_is_answered",
+        source(4, "The usual guess is right.\n\n", ""),
+        "cell 3: a sentence follows the answer",
+    ),
+    ("wrong_guess_is_answered", both(insert(4, "print()"), insert(5, "| a | b |", "markdown")), "cell 3: a sentence"),
+    ("recap_has_sentences_to_remember", source(6, "- That is all.", ""), "a list of 3 sentences to remember"),
+    ("recap_has_sentences_to_remember", source(6, "small.", "small"), "a list of 3 sentences to remember"),
+    ("recap_has_sentences_to_remember", source(6, "small.", "small,\n  that much we know."), None),
+    ("one_notation", insert(2, "the ideal update ΔW*", "markdown"), "cell 2: 'ΔW*': ΔW is (out, in)"),
+    ("one_notation", insert(2, r"$x\Delta W^\top$", "markdown"), "ΔW is (out, in)"),
+    ("one_notation", insert(2, "small in delta W, or dW", "markdown"), "write ΔW"),
+    ("one_notation", insert(2, r"with $\gamma$", "markdown"), "the scaling is s"),
+    ("one_notation", insert(2, r"$\lambda = \frac{\alpha}{r}$", "markdown"), "the scaling is s"),
+    ("one_notation", insert(2, "it adds B A x", "markdown"), "the course writes x A B"),
+    ("one_notation", insert(2, r"$W_\text{base}$", "markdown"), "the frozen weight is W₀"),
+    ("one_notation", insert(2, r"$\Delta W = s\,(AB)^\top$, λ = 16, `delta_weight()`", "markdown"), None),
+    ("one_notation", insert(2, "| here | the paper |\n|---|---|\n| x A B | B A x |", "markdown"), None),
     ("ends_in_recap_and_references", source(6, "Recap", "Summary"), "they are ['Summary', 'References']"),
     ("ends_in_recap_and_references", insert(9, "## More", "markdown"), "the last H2 headings"),
     ("ends_in_recap_and_references", stream(7, "one\ntwo"), "printed are ['one', 'two']"),
     ("ends_in_recap_and_references", stream(7, "no\nnumber\nhere"), "three lines with this run's numbers"),
     ("ends_in_recap_and_references", source(8, "- Nobody", "Nobody"), "under References stands a list"),
-    ("stays_within_limits", insert(2, "word " * 1500, "markdown"), "1545 words of prose; at most 1500"),
+    ("stays_within_limits", insert(2, "word " * 1500, "markdown"), "1561 words of prose; at most 1500"),
     ("stays_within_limits", insert(2, f"```\n{'word ' * 1500}\n```\n$x {'y ' * 1500}$", "markdown"), None),
     ("stays_within_limits", source(4, "Multiply.", "word " * 1500), None),
     ("stays_within_limits", source(8, "Nobody", "word " * 1500), None),
@@ -116,7 +160,7 @@ BREAKS = [
     ),
     ("saved_by_the_script", source(0, "A toy", "A toy\n\n\n"), None),
     ("saved_by_the_script", lambda cells: cells[3].metadata.update(collapsed=True), "not as save.py writes it"),
-    ("saved_by_the_script", output(3, **{"text_plain": "x", "image_png": "x"}), None),
+    ("saved_by_the_script", output(7, **{"text_plain": "x", "image_png": "x"}), None),
     (
         "saved_by_the_script",
         output(3, **{"application_vnd.jupyter.widget-view+json": {}, "text_plain": "IntSlider(value=0)"}),
@@ -182,7 +226,7 @@ def test_broken_notebook_is_named(rule, change, words, good, tmp_path):
 
 def test_playground_needs_no_lesson_but_keeps_the_other_rules(good):
     path = good.with_name("playground.ipynb")
-    card = "**Read** 2 min · **Needs** nothing · **Runs in** 5 s · **Library** [layer.py](../lora_teach/layer.py)"
+    card = "**Read** 1 min · **Needs** nothing · **Runs in** 5 s · **Library** [layer.py](../lora_teach/layer.py)"
     words = nbformat.v4.new_markdown_cell(f"# And then?\n\n{card}\\\n[contents](00_start.ipynb)")
     toy.write(path, [words, nbformat.v4.new_code_cell("import math\nmath.pi")])
     assert [problem for rule in anatomy.RULES for problem in rule(Lesson(path))] == []
@@ -203,3 +247,17 @@ def test_start_shows_a_picture_and_the_demonstration_first(tmp_path):
     assert start(tmp_path, [picture, demo]) == []
     assert "above the first code cell" in start(tmp_path, [demo, picture])[0]
     assert "calls names_demo()" in start(tmp_path, [picture, nbformat.v4.new_code_cell("x = 1")])[0]
+
+
+def test_notation_is_linked_to_from_its_table_on(tmp_path):
+    def problems(name, text):
+        toy.write(tmp_path / name, [nbformat.v4.new_markdown_cell(text)])
+        return list(links_to_the_notation(Lesson(tmp_path / name)))
+
+    link = "[notation](02_the_lora_layer.ipynb#Notation)"
+    assert "lacks the heading ## Notation" in problems("02_the_lora_layer.ipynb", "# So?")[0]
+    assert problems("02_the_lora_layer.ipynb", "# So?\n\n## Notation") == []
+    assert "[notation](02_the_lora_layer.ipynb#Notation)" in problems("05_x.ipynb", "# So?")[0]
+    assert problems("05_x.ipynb", f"<details><summary>Hint: x</summary>\n\n{link}</details>") != []
+    assert problems("05_x.ipynb", f"# So?\n\n{link}") == [] == problems("01_x.ipynb", "# So?")
+    assert problems("playground.ipynb", "# So?") == []

@@ -75,6 +75,26 @@ def test_metadata_is_fixed_and_tags_stay(tmp_path):
     assert notebook.metadata == save.METADATA
 
 
+def test_output_under_a_prediction_is_folded(tmp_path):
+    cells = [code("print(0)"), code("guess = None\nprint(1)"), code("x = 1"), code("print(2)", "nbval-ignore-output")]
+    notebook = saved(tmp_path / "a.ipynb", *cells, v4.new_markdown_cell("So it is."), code("print(3)"))
+    folded = {"jupyter": {"outputs_hidden": True}}
+    ignored = {"tags": ["nbval-ignore-output"]}
+    assert [cell.metadata for cell in notebook.cells] == [{}, folded, {}, ignored | folded, {}, {}]
+    kinds = [[output.output_type for output in cell.get("outputs", [])] for cell in notebook.cells]
+    assert kinds == [["stream"], ["display_data", "stream"], [], ["display_data", "stream"], [], ["stream"]]
+    assert notebook.cells[1].outputs[0].data == {} and save.is_clean(tmp_path / "a.ipynb")
+
+
+def test_check_names_the_prediction_that_is_open(good, tmp_path, capsys):
+    notebook = nbformat.read(good, as_version=4)
+    del notebook.cells[3].metadata["jupyter"]
+    path = tmp_path / "a.ipynb"
+    path.write_text(save.render(notebook), encoding="utf-8")
+    assert save.main(["--check", str(path)]) == 1
+    assert "the output under a prediction is open in cells [3]" in capsys.readouterr().out
+
+
 def test_ids_are_kept_and_missing_or_double_ones_made_from_the_text(tmp_path):
     path = tmp_path / "a.ipynb"
     raw = json.loads(save.render(v4.new_notebook(cells=[code(str(number)) for number in range(4)])))

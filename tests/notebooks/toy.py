@@ -8,7 +8,7 @@ from nbformat import v4
 
 CARD = " · ".join(
     [
-        "**Read** 5 min",
+        "**Read** 2 min",
         "**Exercises** 10 min",
         "**Needs** nothing",
         "**Runs in** 5 s",
@@ -30,13 +30,19 @@ drawing = figure(4, 3)
 axes = drawing.subplots()
 axes.plot([0, 1], [0, 1])
 show(drawing, "The line goes up, as everybody said it would.")"""
-EXERCISE = """## Exercise 1: twice (10 min)
+EXERCISE = """## Exercise 1: twice (★★★, 10 min)
 
 Write it.
 
-<details><summary>Hint</summary>
+<details><summary>Hint: what</summary>
 
 Multiply.
+
+</details>
+
+<details><summary>Hint: how</summary>
+
+Or add.
 
 </details>
 
@@ -44,7 +50,12 @@ Multiply.
 
 ```python
 def double(x):
-    return 2 * x
+    \"\"\"Return twice x.\"\"\"
+    # It is a sum.
+
+    total = x
+    total += x
+    return total
 ```
 
 </details>"""
@@ -67,9 +78,9 @@ def cells() -> list:
         v4.new_code_cell(SET_UP),
         v4.new_markdown_cell("**Predict.** Does it go up?"),
         v4.new_code_cell(GUESS),
-        v4.new_markdown_cell(EXERCISE),
+        v4.new_markdown_cell(f"The usual guess is right.\n\n{EXERCISE}"),
         v4.new_code_cell(STUB),
-        v4.new_markdown_cell("## Recap"),
+        v4.new_markdown_cell("## Recap\n\n- A toy is small.\n- A line goes up.\n- That is all."),
         v4.new_code_cell('print("1 line goes up.", "It is straight.", "That is all.", sep="\\n")'),
         v4.new_markdown_cell("## References\n\n- Nobody, 2020."),
     ]

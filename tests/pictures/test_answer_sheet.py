@@ -267,7 +267,12 @@ def test_a_guess_is_a_hollow_diamond_within_the_picture(step):
 
 
 def test_small_multiples_count_what_is_right_in_both_kinds_of_pattern():
-    figure = draw_sheets({"step 0": MARKS & False, "step 5": MARKS}, SEEN)
+    exam = [
+        SimpleNamespace(sentence=text, seen=seen) for text, seen in zip(("One.", "Two.", "Three."), SEEN, strict=True)
+    ]
+    figure = draw_sheets({"step 0": MARKS & False, "step 5": MARKS}, exam)
+    told = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes]
+    assert told == [["One.", "Two.", "Three."], ["", "", ""]]
     said = [[text.get_text() for text in axes.texts] for axes in figure.axes]
     assert said == [
         ["patterns of training: 0 of 2", "patterns never seen: 0 of 1"],

@@ -26,7 +26,7 @@ def test_the_sentence_gives_loss_floor_and_counts(explorer):
         floor = 100 * sigma[rank:].square().sum() / sigma.square().sum()
         said = [float(number) for number in re.findall(r"([\d.]+) %", sentence)]
         assert said == pytest.approx([loss.item(), floor.item()], abs=0.051)
-        assert f"A and B hold {2 * 96 * rank:,} numbers, ΔW* 9,216" in sentence
+        assert f"A and B hold {2 * 96 * rank:,} numbers, the hidden matrix 9,216" in sentence
         assert f"Rank {rank}, after step {step}" in sentence
 
 
@@ -62,3 +62,11 @@ def test_the_photo_is_the_pagoda_around_its_mean():
 def test_a_guess_that_is_no_percentage_is_refused(guess):
     with pytest.raises((TypeError, ValueError), match="Give a number of % from 0 to 100"):
         Keyhole(guess=guess)
+
+
+def test_labels_of_the_ranks_keep_clear_of_each_other():
+    made = Keyhole()._draw_ranks()
+    made.canvas.draw()
+    labels = [text for axes in made.axes for text in axes.texts if text.get_text().startswith("rank")]
+    boxes = sorted((text.get_window_extent() for text in labels), key=lambda box: box.y0)
+    assert len(boxes) == 5 and all(low.y1 <= high.y0 + 1 for low, high in zip(boxes, boxes[1:], strict=False))

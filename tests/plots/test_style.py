@@ -1,5 +1,12 @@
 import io
+import re
+from pathlib import Path
 
+import lora_teach
+from lora_teach.bases import load_name_gpt
+from lora_teach.pictures.counts import Counts
+from lora_teach.pictures.targets import Targets
+from lora_teach.pictures.waking_up import WakingUp
 from lora_teach.plots import COLOURS, MARKERS, Picture, diamond, figure, legend, line, matrix, panels, show, styled
 from lora_teach.plots.loss_curve import LossCurve, smoothed
 from lora_teach.plots.picture import caption, frame_jpeg, kept_png
@@ -307,3 +314,26 @@ def test_a_guess_is_made_room_for_and_a_slip_of_the_keyboard_is_not():
     for guess, limits in ((2.2, (1.8, 2.4)), (2.8, (1.8, 2.85)), (1.5, (1.45, 2.85)), (220, (1.45, 2.85))):
         make_room(axes, [guess])
         assert axes.get_ylim() == pytest.approx(limits)
+
+
+def test_a_is_orange_and_b_is_blue():
+    hue = {name: matplotlib.colors.rgb_to_hsv(matplotlib.colors.to_rgb(COLOURS[name]))[0] for name in "AB"}
+    assert 0.08 < hue["A"] < 0.14 and 0.54 < hue["B"] < 0.67
+
+
+def test_pictures_that_have_both_factors_apart_paint_them_so():
+    def painted(artists):
+        return [matplotlib.colors.to_hex(artist.get_facecolor()).upper() for artist in artists]
+
+    both = [COLOURS["A"], COLOURS["B"]]
+    assert painted(Counts().strips) == both
+    assert painted(WakingUp().gradients) == both
+    strips = Targets(load_name_gpt()).strips
+    assert [matplotlib.colors.to_hex(colour).upper() for colour in strips.get_facecolor()] == both
+
+
+def test_no_picture_takes_another_colour_for_a_or_b():
+    for path in sorted((Path(lora_teach.__file__).parent / "pictures").rglob("view.py")):
+        for line_of in path.read_text(encoding="utf-8").splitlines():
+            own = re.match(r"\s*(?:of_)?(A|B)\b.*COLOURS\[\"(\w+)\"\]", line_of)
+            assert own is None or own[1] == own[2], f"{path.parent.name}: {line_of.strip()}"

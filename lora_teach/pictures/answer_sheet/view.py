@@ -57,7 +57,7 @@ class AnswerSheets(View):
         sheets = next(iter(self.runs.values()))
         shown = {f"step {step}": sheets[step] for step in self.steps if step in at}
         counted = ", ".join(f"{sheet.right()} at {title}" for title, sheet in shown.items())
-        drawn = draw_sheets({title: sheet.marks for title, sheet in shown.items()}, [one.seen for one in self.exam])
+        drawn = draw_sheets({title: sheet.marks for title, sheet in shown.items()}, self.exam)
         return show(drawn, f"Of {len(self.exam)} sentences every value is right in: {counted}. A tick is right.")
 
 
@@ -234,16 +234,19 @@ class DrawnSheet:
 
 
 @styled
-def draw_sheets(sheets, seen):
-    """Draw sheets side by side, ``{title: marks}``, bool ``(sentences, columns)`` each, without their sentences."""
-    fig = figure(2.3 * len(sheets), 4.6)
+def draw_sheets(sheets, exam):
+    """Draw sheets of an exam beside its sentences, ``{title: marks}``, bool ``(sentences, columns)`` each."""
+    width, words = 1.85, 3.6  # inches: a sheet, the sentences
+    whole = words + width * len(sheets)
+    fig = figure(whole, 4.6)
     fig.set_layout_engine("none")
-    seen = np.asarray(seen, dtype=bool)
+    seen = np.array([one.seen for one in exam], dtype=bool)
     for place, (title, marks) in enumerate(sheets.items()):
-        axes = fig.add_axes(((place + 0.15) / len(sheets), 0.02, 0.7 / len(sheets), 0.84))
+        axes = fig.add_axes(((words + width * (place + 0.1)) / whole, 0.02, 0.8 * width / whole, 0.84))
         drawn = Marks(axes, seen, size=6)
         drawn.fill(marks)
-        axes.set_yticks([])
+        axes.set_yticks(drawn.places, [one.sentence if place == 0 else "" for one in exam], fontsize=7.5)
+        axes.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
         axes.tick_params(axis="x", labelsize=8)  # or the heads touch
         axes.set_ylim(drawn.places[-1] + 0.7, -1.5)
         axes.set_title(title, loc="center", pad=8)

@@ -112,8 +112,8 @@ def _plan(axes, in_features, out_features, most, margin, **look):
     """Draw a weight to scale with room for A and B of rank ``most``; returns A and B and where the room ends."""
     look = {"edgecolor": COLOURS["ink"], "linewidth": 0.8} | look
     axes.add_patch(Rectangle((0, 0), out_features, in_features, facecolor="#E3E3E3", edgecolor=COLOURS["base"]))
-    A = axes.add_patch(Rectangle((0, 0), 1, 1, facecolor=COLOURS["other"], **look))
-    B = axes.add_patch(Rectangle((0, 0), 1, 1, facecolor=COLOURS["lora"], hatch="//", **look))
+    A = axes.add_patch(Rectangle((0, 0), 1, 1, facecolor=COLOURS["A"], **look))
+    B = axes.add_patch(Rectangle((0, 0), 1, 1, facecolor=COLOURS["B"], hatch="//", **look))
     edge = -GAP * in_features - most
     limits = {"xlim": (edge - margin, out_features + margin), "ylim": (in_features + margin, edge - margin)}
     axes.set(**limits, xticks=[], yticks=[], aspect="equal")

@@ -5,8 +5,8 @@ from lora_teach.plots.style import COLOURS, MARKERS, figure, panels, styled
 import numpy as np
 
 ROWS = (  # label, what the name of a parameter in this row contains, role; the first that fits counts
-    ("lora_B", ".lora_B", "other"),
-    ("lora_A", ".lora_A", "lora"),
+    ("lora_B", ".lora_B", "lora"),
+    ("lora_A", ".lora_A", "other"),
     ("norms", "norm", "base"),
     ("MLP", ".mlp.", "base"),
     ("attention", ".attention.", "base"),

@@ -14,6 +14,7 @@ import numpy as np
 
 STEPS = 300
 RANKS = (1, 2, 4, 8, 16)  # of the small multiples
+LABEL_GAP = 5  # % of the start between two labels at the right
 GUESSED_RANK = 2  # the rank whose loss the learner predicts
 
 
@@ -23,7 +24,7 @@ class Keyhole(View):
     Every move of the rank trains a new LoRALayer, 300 steps; the step slider goes back through them.
 
     Args:
-        target: The update ΔW*, ``(in_features, out_features)``; None takes the pagoda.
+        target: The hidden matrix, ``(in_features, out_features)``; None takes the pagoda.
         guess: The loss that the learner predicts for rank 2, in % of the loss at the start.
 
     Raises:
@@ -51,7 +52,7 @@ class Keyhole(View):
         """Four panels: the target, the product now, the best of its rank, and the loss by step with its floor."""
         made = figure(12, 3.2)
         left, middle, right, curves = panels(made, columns=4, grid=False, width_ratios=[1, 1, 1, 1.55])
-        left.set_title("ΔW*, to be learnt")
+        left.set_title("hidden, to be learnt")
         self._photo(left, self.target)
         self.product, self.best = (self._photo(axes, np.zeros(self.target.shape)) for axes in (middle, right))
         middle.set_title("A·B, trained")  # rank and step stand in the sentence: a title that moves is a third of a move
@@ -78,7 +79,7 @@ class Keyhole(View):
         return (
             f"Rank {rank}, after step {step}: the loss is {loss[step]:.1f} % of what it was at the start; no matrix of "
             f"rank {rank} gets below {floor:.1f} %. A and B hold {rank * sum(self.target.shape):,} numbers, "
-            f"ΔW* {self.target.numel():,}."
+            f"the hidden matrix {self.target.numel():,}."
         )
 
     def static_figure(self):
@@ -99,7 +100,7 @@ class Keyhole(View):
         rows = [["target", *(f"trained {r}" for r in RANKS), "loss"], ["words", *(f"best {r}" for r in RANKS), "loss"]]
         axes = made.subplot_mosaic(rows, width_ratios=[*[1] * (1 + len(RANKS)), 2.1])
         self._photo(axes["target"], self.target)
-        axes["target"].set_title("ΔW*", fontsize=10)
+        axes["target"].set_title("hidden", fontsize=10)
         axes["words"].axis("off")
         panel = axes["loss"]
         for rank, role in zip(RANKS, CYCLE, strict=False):
@@ -110,10 +111,10 @@ class Keyhole(View):
             floor = self.floors[rank].item()
             panel.plot(loss, **line(role, marker="", linestyle="-"))
             panel.axhline(floor, **line(role, marker="", linestyle="--", linewidth=1))
-            panel.annotate(
-                f"rank {rank}", (STEPS, floor), (4, 0), textcoords="offset points", va="center", fontsize=9,
-                color=COLOURS["ink"], annotation_clip=False,
-            )  # fmt: skip
+        height = -LABEL_GAP  # of the labels, from the lowest up: each above the one before
+        for rank in reversed(RANKS):
+            height = max(self.floors[rank].item(), height + LABEL_GAP)
+            panel.text(1.04 * STEPS, height, f"rank {rank}", va="center", fontsize=9, color=COLOURS["ink"])
         axes[f"trained {RANKS[0]}"].set_ylabel("A·B, trained")
         axes[f"best {RANKS[0]}"].set_ylabel("the best (SVD)")
         panel.set_title("solid: trained; dashed: the best of that rank", fontsize=10)

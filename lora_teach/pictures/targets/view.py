@@ -162,8 +162,9 @@ def _floor(axes, layers):
 def _cover(axes, places=(), rank=0):
     """Put adapters of this rank on the matrices at ``places``: tints over them and strips beside them."""
     strips = [strip for place in places for strip in _strips(*place, rank)]
-    look = {"color": COLOURS["lora"], "linewidth": 0.5, "snap": False}  # rank 1 stays visible
-    made = PolyCollection([_corners(*place) for place in places], alpha=0.2, **look), PolyCollection(strips, **look)
+    look = {"linewidth": 0.5, "snap": False}  # rank 1 stays visible
+    tints = PolyCollection([_corners(*place) for place in places], alpha=0.3, color=COLOURS["base"], **look)
+    made = tints, PolyCollection(strips, color=[COLOURS["A"], COLOURS["B"]], **look)  # A and B take turns
     for collection in made:
         axes.add_collection(collection)
     return made

@@ -54,8 +54,8 @@ class TurnItDown(View):
         for strength, (new, old) in zip(self.strengths, next(iter(self.means.values())), strict=True):
             if strength in NAMED:
                 right.plot([new], [old], "o", color=COLOURS["lora"], markersize=4)
-                above = {"xytext": (0, 8), "ha": "center"} if strength == 0 else {"xytext": (8, -2), "va": "top"}
-                right.annotate(f"×{strength:g}", (new, old), textcoords="offset points", size=9, **above)
+                at = {0: (-7, 9), 1: (10, -3)}.get(strength, (7, 5))  # beside the path, which turns back near ×1
+                right.annotate(f"×{strength:g}", (new, old), at, textcoords="offset points", size=9, va="center")
         highest = np.max(list(self.means.values()), axis=0)  # (strengths, 2)
         for place, text, at, side in ((0, self.language, 1.1, "center"), (1, "English", 0.68, "right")):
             height = float(np.interp(at, self.strengths, highest[:, place]))

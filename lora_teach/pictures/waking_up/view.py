@@ -46,7 +46,7 @@ def gradient_norms(A, B, scaling, x, y):
 
 
 class WakingUp(View):
-    """A layer learns ΔW*, the photo, from one of four starts; the step slider goes through the run.
+    """A layer learns the photo from one of four starts; the step slider goes through the run.
 
     Args:
         guess: The loss that the learner predicts for step 0 of "both random", in % of the loss without an update.
@@ -101,7 +101,7 @@ class WakingUp(View):
         axes["gradient"].set_title("size of the gradient")
         panel, wanted = axes["sigma"], spectrum(self.target)[:RANK].numpy()
         hollow = {"markersize": 9, "markerfacecolor": "none", "color": COLOURS["best"]}
-        panel.plot(range(1, RANK + 1), wanted, "s", label="ΔW*", **hollow)
+        panel.plot(range(1, RANK + 1), wanted, "s", label="photo", **hollow)
         (self.sigma,) = panel.plot([], [], **line("lora", linestyle="", label="A·B now"))
         panel.set_title("singular values σᵢ")
         panel.set(xlabel="i", xlim=(0.3, RANK + 0.7), ylim=(-0.03 * wanted[0], 1.15 * wanted[0]))
@@ -177,7 +177,7 @@ def _singular_values(fit):
 
 def _bars(axes):
     """Two bars on a logarithmic axis, of A and of B, and a word over each."""
-    colours = [COLOURS["other"], COLOURS["lora"]]
+    colours = [COLOURS["A"], COLOURS["B"]]
     bars = list(axes.bar(["of A", "of B"], [LOW, LOW], bottom=LOW, color=colours, width=0.6))
     bars[1].set_hatch("//")
     words = [axes.text(place, LOW, "exactly 0", ha="center", va="bottom", fontsize=9) for place in (0, 1)]
