@@ -90,7 +90,7 @@ def training_steps(
         TypeError, ValueError: Nothing trains, or would in vain; the batches are empty or ran out; the optimiser lacks
             trainable parameters; the loss is no single number with a gradient; the checkpoint is of another run.
         RuntimeError: A LoRAModel that is merged, disabled, or whose base was changed; gradients are off.
-        OSError: The checkpoint can't be written.
+        OSError: The checkpoint can't be written, or another process keeps its run in that folder.
         NonFiniteLoss: The loss is nan or inf, or an update made the parameters so.
 
     Warns:
@@ -115,8 +115,8 @@ def training_steps(
     run = keep(
         checkpoint, checkpoint_every, settings, model, named, buffers, optimizer, given, batches, of_model, looks
     )
-    done = run.read()
-    with team, left_as_found(model, optimizer, lrs if schedule else None), looks:
+    with run, team, left_as_found(model, optimizer, lrs if schedule else None), looks:
+        done = run.done
         with of_batches:
             for _ in range(len(done) * accumulate):
                 run.saw(next(stream))  # the batches that the resumed run has seen

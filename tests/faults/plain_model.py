@@ -1,10 +1,9 @@
 """What a LoRAModel should be, in plain terms: the base's own numbers, each adapter's numbers, and what is active.
 
-The output that is expected is worked out in float64 from a copy of the base whose weights are replaced, by the papers'
+The output that is expected is worked out in float64 by the base with other weights, which follow from the papers'
 formulas, without the library's layers.
 """
 
-import copy
 from dataclasses import dataclass
 
 from lora_teach.layers.tokens import TrainedTokens
@@ -103,27 +102,28 @@ class Numbers:
 
 
 @torch.no_grad()
-def adapted(base, active):
-    """Return a float64 copy of ``base`` with the numbers of ``active``, ``[(weight, Numbers), …]``, in its weights."""
-    plain = copy.deepcopy(base).double().eval()
-    modules = dict(plain.named_modules())
-    found = {name: module.weight.detach().clone() for name, module in modules.items() if hasattr(module, "weight")}
+def adapted(plain, active):
+    """Return ``{name: tensor}`` of what ``active``, ``[(weight, Numbers), …]``, changes in a float64 base."""
+    modules, state = dict(plain.named_modules()), {}
     for factor, one in active:
-        for path, state in one.copies.items():
-            modules[path].load_state_dict(state)
+        for path, copied in one.copies.items():
+            state |= {f"{path}.{key}": value.double() for key, value in copied.items() if value.is_floating_point()}
         for path, parts in one.layers.items():
-            update = _update(parts, found[path], isinstance(modules[path], (nn.Embedding, Conv1D)))
-            # A parameter of its own: a head that is tied to it keeps the base's.
-            modules[path].weight = nn.Parameter(modules[path].weight + factor * update)
+            module, key = modules[path], f"{path}.weight"
+            update = _update(parts, module.weight, isinstance(module, nn.Embedding | Conv1D))
+            state[key] = state.get(key, module.weight) + factor * update
         for path, (places, rows) in one.rows.items():
-            modules[path].weight = nn.Parameter(modules[path].weight.index_copy(0, places, rows.double()))
-    return plain
+            key = f"{path}.weight"
+            state[key] = state.get(key, modules[path].weight).index_copy(0, places, rows.double())
+    return state
 
 
 @torch.no_grad()
-def expected(base, active, inputs):
-    """Return the output of `adapted` for ``inputs``, float64."""
-    return adapted(base, active)(inputs.double() if inputs.is_floating_point() else inputs)
+def expected(plain, active, inputs):
+    """Return the output of the float64 base ``plain`` with the numbers of ``active``."""
+    inputs = inputs.double() if inputs.is_floating_point() else inputs
+    # Not tied: a head that is tied to an embedding keeps the base's weight.
+    return torch.func.functional_call(plain, adapted(plain, active), (inputs,), tie_weights=False)
 
 
 def _update(parts, weight, in_first):
