@@ -6,6 +6,8 @@ import sys
 import threading
 from contextlib import contextmanager
 
+from lora_teach.utils.processes import launched
+
 
 class CtrlC:
     """Context manager around a run: within it a Ctrl-C waits, but where `let_in` is open.
@@ -64,6 +66,26 @@ def held_back():
     """Within the block a Ctrl-C waits; it is delivered at the end. Only a main thread gets any."""
     with CtrlC():
         yield
+
+
+@contextmanager
+def ended_by_sigterm():
+    """Within the block SIGTERM, a request to come to an end, does what Ctrl-C does; yields a list of any that came."""
+    came = []
+    found = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or found != signal.SIG_DFL or launched():
+        yield came  # whoever started several processes ends them in its own way
+        return
+
+    def interrupt(number, frame):
+        came.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, found)
 
 
 def import_what_training_needs():

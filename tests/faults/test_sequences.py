@@ -310,7 +310,7 @@ class Sequence(RuleBasedStateMachine):
         return self.tied and any("head" in one.copies for one in active)
 
     def _off(self):
-        return all(weight == 0 for weight in self.active.values())
+        return any(weight == 0 for weight in self.active.values())
 
     def _unless_merged(self):
         return _Refused(self.merged, RuntimeError, "the model is merged")
