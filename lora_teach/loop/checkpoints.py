@@ -111,7 +111,20 @@ class Checkpoint:
             if is_writer():
                 check_claim(self.file.parent, self)
                 saved["digest"] = str(Digest().add(saved))
-                replace_file(self.file, lambda file: torch.save(saved, file))
+                self._write(saved)
+
+    def _write(self, saved):
+        def write(file):
+            with file.open("wb") as opened:  # by Python, which says why it failed, as torch's own writing doesn't
+                torch.save(saved, opened)
+
+        try:
+            replace_file(self.file, write)
+        except (OSError, RuntimeError) as error:
+            why = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(why, OSError):
+                raise
+            raise OSError(f"{self.file} can't be written: {why}. Make room, or use another folder.") from error
 
     def _try_to_write(self):
         try:

@@ -126,6 +126,16 @@ def save(folder):
             model.save_adapter(folder)
 
 
+def hold(folder, until):
+    """Train with a checkpoint in ``folder``, and wait after the first step until the file ``until`` is there."""
+    from lora_teach import training_steps
+
+    model, batches, loss_fn, options = make(CASES[0])
+    for _ in training_steps(model, batches, loss_fn, steps=3, checkpoint=folder, checkpoint_every=1, **options):
+        while not Path(until).exists():
+            time.sleep(0.01)
+
+
 def command(arguments, said):
     """Run the command line; what it prints goes into the file ``said``."""
     from lora_teach import cli

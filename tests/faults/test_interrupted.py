@@ -13,7 +13,7 @@ import sys
 import lora_teach
 from lora_teach import LoRAModel, train, training_steps
 from lora_teach.bases import load_name_gpt
-from tests.faults.at_work import Workers, make, moments
+from tests.faults.at_work import make, moments
 from tests.toy import TinyGPT, bits, same_bits, tokens
 
 import pytest
@@ -106,12 +106,6 @@ def test_ctrl_c_in_the_callers_own_loop_takes_effect_at_once():
                 pytest.fail(f"step {step.index} went on")
     finally:
         signal.signal(signal.SIGINT, found)
-
-
-@pytest.fixture(scope="module")
-def workers():
-    with Workers() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ LORA_TEACH_KILLS=50 pytest -n0 tests/faults/test_killed.py  kills 50 trainings a
 import os
 import signal
 
-from tests.faults.at_work import CASES, STEPS, Workers, moments
+from tests.faults.at_work import CASES, STEPS, moments
 from tests.peft_format.folders import CONFIG, WEIGHTS
 from tests.peft_format.test_swap import NEW, OLD, model_of, output
 from tests.toy import same_bits
@@ -16,12 +16,6 @@ import torch
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there a process is stopped in other ways")
 KILLS = int(os.environ.get("LORA_TEACH_KILLS", "0"))
-
-
-@pytest.fixture(scope="module")
-def workers():
-    with Workers() as started:
-        yield started
 
 
 @pytest.mark.parametrize("case", CASES)
