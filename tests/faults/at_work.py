@@ -164,6 +164,13 @@ def live(out):
     torch.save(told, out)
 
 
+def lap(folder, setting):
+    """Do what a user does in one of the settings of lap.py."""
+    from tests.faults import lap
+
+    lap.lap(folder, setting)
+
+
 def moments(count, longest, seed=0):
     """Return so many random moments, in seconds, of something that takes ``longest``."""
     chance = random.Random(seed)
@@ -177,7 +184,7 @@ def main():
     importlib.import_module("torch._dynamo")
     importlib.import_module("tests.peft_format.test_swap")
     importlib.import_module("lora_teach.live")
-    importlib.import_module("lora_teach.cli")
+    importlib.import_module("tests.faults.lap")
     print("ready", flush=True)
     for line in sys.stdin:
         work, arguments = json.loads(line)
