@@ -161,8 +161,7 @@ def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, ind
     for number, (batch, weight) in enumerate(team.shares(parts, loss_fn, model)):
         with team.computing(last=number == len(parts) - 1):
             with rollback.ctrl_c.let_in():
-                batch = where_labels_count(model, batch, loss_fn)
-                loss = loss_of(team.learner(model), *batch)  # the forward pass
+                loss = loss_of(team.learner(model), *where_labels_count(model, batch, loss_fn))  # the forward pass
                 value += team.total(loss.item() * weight if weight else 0.0)  # a mean over no target is nan, no part
             rollback.check_loss(value, index, parts[number], loss_fn)
             factor = weight * team.size  # the gradients of several processes are averaged
