@@ -9,6 +9,7 @@ from lora_teach.loop.captured import Captured, can_capture
 from lora_teach.loop.checkpoints import keep
 from lora_teach.loop.distributed import join
 from lora_teach.loop.history import History, NonFiniteLoss, Step
+from lora_teach.loop.interrupts import CtrlC, held_back
 from lora_teach.loop.needed_logits import where_labels_count
 from lora_teach.loop.optimizer import (
     check_gradients_are_on,
@@ -90,7 +91,7 @@ def training_steps(
         TypeError, ValueError: Nothing trains, or would in vain; the batches are empty or ran out; the optimiser lacks
             trainable parameters; the loss is no single number with a gradient; the checkpoint is of another run.
         RuntimeError: A LoRAModel that is merged, disabled, or whose base was changed; gradients are off.
-        OSError: The checkpoint can't be written.
+        OSError: The checkpoint can't be written, or another process keeps its run in that folder.
         NonFiniteLoss: The loss is nan or inf, or an update made the parameters so.
 
     Warns:
@@ -105,7 +106,8 @@ def training_steps(
     optimizer = optimizer_for(named, given, lr, betas, weight_decay, capture)
     lrs = [float(lr)] if capture else rates(optimizer)
     # Apart, so that a run can be resumed; a model's dropout is another in each process.
-    of_batches, of_model = (IsolatedRandomness(one, device) for one in (seed, seed + 2**32 * team.rank))
+    with held_back():  # or the caller's random numbers might be left as the run's
+        of_batches, of_model = (IsolatedRandomness(one, device) for one in (seed, seed + 2**32 * team.rank))
     settings = {"lr": lr, "steps": steps, "seed": seed, "betas": list(betas), "weight_decay": weight_decay}
     settings |= {"max_grad_norm": max_grad_norm, "schedule": schedule, "loss_fn": loss_fn}
     settings |= {"accumulate": accumulate} if accumulate > 1 else {}
@@ -115,16 +117,18 @@ def training_steps(
     run = keep(
         checkpoint, checkpoint_every, settings, model, named, buffers, optimizer, given, batches, of_model, looks
     )
-    done = run.read()
-    with team, left_as_found(model, optimizer, lrs if schedule else None), looks:
-        with of_batches:
+    ctrl_c = CtrlC()  # one that comes while a step is made waits until the caller has that step
+    with ctrl_c, run, team, left_as_found(model, optimizer, lrs if schedule else None), looks:
+        done = run.done
+        with of_batches, ctrl_c.let_in():
             for _ in range(len(done) * accumulate):
                 run.saw(next(stream))  # the batches that the resumed run has seen
         run.put()
         for step in done:
-            yield Step(*step)
+            with ctrl_c.let_in(at_once=False):
+                yield Step(*step)
         run.settle()
-        rollback = Rollback(named, steps, given)
+        rollback = Rollback(named, steps, given, ctrl_c)
         given_to_all = model, loss_fn, optimizer, max_grad_norm, rollback
         update = partial(_update, team, *given_to_all)
         if capture:
@@ -134,7 +138,7 @@ def training_steps(
             factor = schedule((index - 1) / steps) if schedule else 1.0
             if schedule:
                 set_lrs(optimizer, lrs, factor)
-            with of_batches:
+            with of_batches, ctrl_c.let_in():
                 parts = [to_device(team.note(run.saw(next(stream))), device) for _ in range(accumulate)]
             with of_model, buffers:
                 loss = update(parts, index)
@@ -143,7 +147,8 @@ def training_steps(
             rate = lrs[0] * factor if capture else rates(optimizer)[0]  # capture's own tensor is rounded to float32
             step = Step(index, loss, rate, seconds, held_out)
             run.add(tuple(vars(step).values()), last=index == steps)
-            yield step
+            with ctrl_c.let_in(at_once=False):
+                yield step
 
 
 def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, index):
@@ -155,11 +160,13 @@ def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, ind
     value = 0.0
     for number, (batch, weight) in enumerate(team.shares(parts, loss_fn, model)):
         with team.computing(last=number == len(parts) - 1):
-            loss = loss_of(team.learner(model), *where_labels_count(model, batch, loss_fn))  # the forward pass
-            value += team.total(loss.item() * weight if weight else 0.0)  # a mean over no target is nan, and no part
+            with rollback.ctrl_c.let_in():
+                loss = loss_of(team.learner(model), *where_labels_count(model, batch, loss_fn))  # the forward pass
+                value += team.total(loss.item() * weight if weight else 0.0)  # a mean over no target is nan, no part
             rollback.check_loss(value, index, parts[number], loss_fn)
             factor = weight * team.size  # the gradients of several processes are averaged
-            (loss if factor == 1 else loss * factor).backward()
+            with rollback.ctrl_c.let_in():
+                (loss if factor == 1 else loss * factor).backward()
     with rollback:
         rollback.check_gradients(value, index)
         if max_grad_norm is not None:
@@ -182,17 +189,20 @@ def train(model, batches, loss_fn=None, *, lr=1e-3, steps=200, checkpoint=None, 
     Raises:
         Exception: Whatever the steps raise, a NonFiniteLoss for one; its ``history`` holds the run so far.
     """
-    history, _ = History(), processes.join()
+    history, step, _ = History(), None, processes.join()
     with tqdm(total=steps, disable=not (progress and processes.is_writer()), desc="training", unit="step") as bar:
         try:
             for step in training_steps(
                 model, batches, loss_fn, lr=lr, steps=steps, checkpoint=checkpoint, seed=seed, **options
             ):
-                history.add(step)
+                with held_back():
+                    history.add(step)
                 told = {} if not history.validation else {"validation": f"{history.validation[-1][1]:.3f}"}
                 bar.set_postfix(loss=f"{step.loss:.3f}", **told, refresh=False)
                 bar.update()
         except KeyboardInterrupt:
+            if step is not None and len(history) < step.index:
+                history.add(step)
             history.stopped = f"interrupted after step {len(history)} of {steps}"
         except Exception as error:
             error.history, blown_up = history, isinstance(error, NonFiniteLoss)

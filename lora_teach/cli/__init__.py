@@ -1,10 +1,12 @@
 """The command line: ``python -m lora_teach open``, ``progress``, ``train``, ``eval``, ``generate`` and others.
 
 Progress goes to stderr, results to stdout or into the file that is named. The exit status is 0 when it was done, and 2
-for bad input, with one line that says what and where; 1 when a training blew up, and 130 when it was interrupted.
+for bad input, with one line that says what and where; 1 when a training blew up, and 130 when Ctrl-C interrupted it, or
+143 when SIGTERM did, a request to come to an end: what was learned is saved first.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -15,6 +17,7 @@ from lora_teach.cli.common import BadInput, about, files_of, load, print_result,
 from lora_teach.cli.options import parse
 from lora_teach.cli.sweep import sweep
 from lora_teach.cli.training import train
+from lora_teach.loop.interrupts import ended_by_sigterm
 from lora_teach.utils.outputs import check_new_file
 
 FIRST = Path(__file__).resolve().parents[2] / "notebooks" / "00_start_here.ipynb"
@@ -27,8 +30,15 @@ def main(arguments=None):
         "open": open_course, "progress": show_progress, "train": train, "eval": evaluate, "generate": generate,
         "xray": show_xray, "doctor": show_doctor, "export": export, "sweep": sweep,
     }  # fmt: skip
+    with ended_by_sigterm() as came:
+        status = _run(commands[options.command], options)
+    return 128 + signal.SIGTERM if came else status
+
+
+def _run(command, options):
+    """Run one command on its options and return its exit status; an error is told in a line."""
     try:
-        status = commands[options.command](options)
+        status = command(options)
         sys.stdout.flush()
         return status or 0
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ import time
 
 from lora_teach.live.kernel import sliders_answered
 from lora_teach.live.monitor import Monitor
+from lora_teach.loop.interrupts import held_back
 
 PAUSE = 0.05  # seconds between two looks at what the page has sent
 TURNS = 20  # turns of the event loop a look takes: a message passes several hands on its way from socket to button
@@ -22,12 +23,14 @@ async def watch(work, gathered, planned, draw, unit="step"):
     doesn't depend on the clock. Stop, or the kernel's interrupt, ends the work after the piece it is at. What the work
     raises is raised; what was gathered so far is shown first.
     """
-    looked = 0.0
+    looked, piece = 0.0, None
     monitor = Monitor(planned, draw, unit)
     try:
         with sliders_answered():
             for piece in work:
-                gathered.add(piece)
+                with held_back():
+                    gathered.add(piece)
+                    piece = None
                 if time.perf_counter() - looked > PAUSE:  # by the clock: a piece may take 1 ms or 1 s
                     monitor.draw_if_due(gathered)
                     for _ in range(TURNS):
@@ -36,6 +39,8 @@ async def watch(work, gathered, planned, draw, unit="step"):
                 if monitor.stopped:
                     break
     except (asyncio.CancelledError, KeyboardInterrupt):  # the kernel's interrupt: at an await, or inside a piece
+        if piece is not None:  # made, and not yet noted
+            gathered.add(piece)
         task = asyncio.current_task()
         if hasattr(task, "uncancel"):  # Python 3.11 and later count the requests
             task.uncancel()

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+from lora_teach.loop.claims import check_claim, claim, give_up
 from lora_teach.loop.fingerprints import Digest
 from lora_teach.loop.identity import DIGESTED, table
 from lora_teach.loop.optimizer import Resumable
@@ -16,7 +17,9 @@ import torch
 
 
 class Checkpoint:
-    """The state of one run in ``folder``: what is trained, the optimiser, random numbers and the steps so far.
+    """Context manager over the state of one run in ``folder``: what is trained, the optimiser, random numbers, steps.
+
+    Within the block the folder is this run's alone, and ``done`` lists the steps that were kept, as tuples.
 
     Args:
         folder: Where the one file, ``checkpoint.pt``, is kept; it is made if it is not there. None keeps nothing.
@@ -26,7 +29,7 @@ class Checkpoint:
         settle: Called once the finished steps of a resumed run have been told.
 
     Raises:
-        OSError: Nothing can be written there.
+        OSError: Nothing can be written there, or another process keeps a run there.
         ValueError: The folder holds the checkpoint of another run, or a damaged file.
     """
 
@@ -38,13 +41,22 @@ class Checkpoint:
             on_writer(self._try_to_write)
             self.belongs_to = belongs_to()
 
-    def read(self):
-        """Return the steps of the run that is kept, as tuples, after checking that it is this one; changes nothing."""
-        if self.file is None:
-            return []
-        self._saved = on_writer(self._read)  # in all processes, who need not see the same disk
-        self.steps = list(self._saved["steps"]) if self._saved else []
-        return list(self.steps)
+    def __enter__(self):
+        """Read what is kept, after checking that it is of this run; changes nothing but the folder's owner."""
+        if self.file is not None:
+            on_writer(lambda: claim(self.file.parent, self))
+            try:
+                self._saved = on_writer(self._read)  # in all processes, who need not see the same disk
+            except BaseException:
+                self.__exit__()
+                raise
+            self.steps = list(self._saved["steps"]) if self._saved else []
+        self.done = list(self.steps)
+        return self
+
+    def __exit__(self, *exception):
+        if self.file is not None and is_writer():
+            give_up(self.file.parent, self)
 
     def _read(self):
         """Return what is kept, or None if nothing is."""
@@ -97,8 +109,22 @@ class Checkpoint:
             saved = {name: get() for name, (get, _) in self.state.items()}
             saved |= {"belongs_to": self.belongs_to, "steps": self.steps, "batches": str(self._batches)}
             if is_writer():
+                check_claim(self.file.parent, self)
                 saved["digest"] = str(Digest().add(saved))
-                replace_file(self.file, lambda file: torch.save(saved, file))
+                self._write(saved)
+
+    def _write(self, saved):
+        def write(file):
+            with file.open("wb") as opened:  # by Python, which says why it failed, as torch's own writing doesn't
+                torch.save(saved, opened)
+
+        try:
+            replace_file(self.file, write)
+        except (OSError, RuntimeError) as error:
+            why = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(why, OSError):
+                raise
+            raise OSError(f"{self.file} can't be written: {why}. Make room, or use another folder.") from error
 
     def _try_to_write(self):
         try:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from lora_teach.loop.effects import Effects
 from lora_teach.loop.history import NonFiniteLoss
+from lora_teach.loop.interrupts import CtrlC
 from lora_teach.loop.nonfinite import causes
 from lora_teach.loop.optimizer import forget_what_is_not_finite, gradients_are_finite, set_lrs
 from lora_teach.utils.processes import local, whole
@@ -23,10 +24,12 @@ class Rollback:
         named: ``{name: parameter}`` of those that are trained.
         steps: Updates in the whole run.
         optimizer: The user's own, if there is one, which is used on after an error: its state stays finite as well.
+        ctrl_c: The run's CtrlC: where what takes long and changes nothing is under way, it lets one in.
     """
 
-    def __init__(self, named, steps, optimizer=None):
+    def __init__(self, named, steps, optimizer=None, ctrl_c=None):
         self.parameters, self.optimizer, self.steps = list(named.values()), optimizer, steps
+        self.ctrl_c = ctrl_c or CtrlC()
         self.before = [p.detach().clone() for p in self.parameters]
         self.effects = Effects(named)
 

@@ -81,7 +81,8 @@ class Validation:
         if self.batches is None or (step % self.every and step != self.steps):
             return None
         try:
-            with IsolatedRandomness(0, next(model.parameters()).device):  # a DataLoader draws some
+            # A DataLoader draws some random numbers.
+            with IsolatedRandomness(0, next(model.parameters()).device), rollback.ctrl_c.let_in():
                 loss = agreed(mean_loss(model, self.batches, loss_fn))
             if not math.isfinite(loss):
                 why = "Try a lower learning rate, and look at the held-out examples."

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections import Counter
+from pathlib import Path
 
 from lora_teach.config import LoRAConfig
 from lora_teach.layer import VARIANTS
@@ -171,7 +172,7 @@ def to_peft(model, adapter_name, scales):
         "peft_type": "LORA",
         "peft_version": None,
         "task_type": None,
-        "base_model_name_or_path": getattr(getattr(model.base_model, "config", None), "name_or_path", None) or None,
+        "base_model_name_or_path": _name_of(model.base_model),
         "inference_mode": True,
         "r": rank,
         "lora_alpha": alpha,
@@ -189,6 +190,12 @@ def to_peft(model, adapter_name, scales):
         **{field: value for layer in layers.values() for field, value in layer.file_fields.items()},
         **({TOKENS: tokens} if tokens else {}),
     }
+
+
+def _name_of(base):
+    """Return the id of ``base`` on the hub; None if there is none: a path tells of this machine, and leads nowhere."""
+    name = getattr(getattr(base, "config", None), "name_or_path", None) or None
+    return None if name is None or Path(name).is_absolute() or Path(name).exists() else name
 
 
 def _target_names(model, layers):

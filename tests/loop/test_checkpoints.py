@@ -1,9 +1,6 @@
-"""A killed run that is started again ends bit-identical to one that was never killed."""
+"""What a checkpoint keeps, when, and of which run; tests/faults/test_killed.py kills runs and resumes them."""
 
 import re
-import subprocess
-import sys
-import textwrap
 
 from lora_teach import LoRAModel, train, training_steps
 
@@ -11,45 +8,27 @@ import pytest
 import torch
 from torch import nn
 
-RUN = """
-    import os, sys, torch
-    from torch import nn
-    from lora_teach import LoRAModel, training_steps
 
-    def make():
-        torch.manual_seed(0)
-        base = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
-        data = torch.utils.data.TensorDataset(torch.randn(40, 6), torch.randint(0, 3, (40,)))
-        return LoRAModel(base, rank=2, dropout=0.2), torch.utils.data.DataLoader(data, batch_size=8, shuffle=True)
+def make():
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
+    data = torch.utils.data.TensorDataset(torch.randn(40, 6), torch.randint(0, 3, (40,)))
+    return LoRAModel(base, rank=2, dropout=0.2), torch.utils.data.DataLoader(data, batch_size=8, shuffle=True)
 
-    def run(folder, kill_after=None, loss_fn=nn.functional.cross_entropy, seen=id, **options):
-        model, batches = make()
-        losses = []
-        options = {"lr": 1e-2, "steps": 23, "seed": 3, "checkpoint_every": 4} | options
-        for step in training_steps(model, batches, loss_fn, checkpoint=folder, **options):
-            losses.append(step.loss)
-            seen(step)
-            if step.index == kill_after:
-                os._exit(9)  # no cleaning up, as in a power cut
-        return model, losses
-"""
+
+def kept_run(folder, loss_fn=nn.functional.cross_entropy, seen=id, **options):
+    model, batches = make()
+    losses = []
+    options = {"lr": 1e-2, "steps": 23, "seed": 3, "checkpoint_every": 4} | options
+    for step in training_steps(model, batches, loss_fn, checkpoint=folder, **options):
+        losses.append(step.loss)
+        seen(step)
+    return model, losses
 
 
 @pytest.fixture
 def run():
-    space = {}
-    exec(textwrap.dedent(RUN), space)  # the same lines run here and in the process that is killed
-    return space["run"]
-
-
-def test_a_killed_run_ends_bit_identical_to_one_that_was_never_killed(tmp_path, run):
-    whole, losses = run(tmp_path / "whole")
-    killed = textwrap.dedent(RUN) + f"\nrun({str(tmp_path / 'killed')!r}, kill_after=14)\n"
-    assert subprocess.run([sys.executable, "-c", killed]).returncode == 9
-    resumed, resumed_losses = run(tmp_path / "killed")
-    assert resumed_losses == losses
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
+    return kept_run
 
 
 @pytest.mark.parametrize("killed_at", [4, 14, 22])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 from lora_teach import LoRAConfig, LoRAModel
 from lora_teach.peft_format.config import (
@@ -80,6 +81,9 @@ def test_the_bases_name_is_told_where_it_has_one():
     assert written(model)["base_model_name_or_path"] is None
     model.base_model.config = type("Config", (), {"name_or_path": "company/model"})()
     assert written(model)["base_model_name_or_path"] == "company/model"
+    for of_this_machine in ("", "/home/someone/model", str(Path(__file__).parent), "."):
+        model.base_model.config.name_or_path = of_this_machine
+        assert written(model)["base_model_name_or_path"] is None
     model.base_model.config.name_or_path = ""
     assert written(model)["base_model_name_or_path"] is None
 
