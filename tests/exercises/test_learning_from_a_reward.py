@@ -23,7 +23,29 @@ def a_row_at_a_time(rewards):
     return torch.tensor(rows)
 
 
-@pytest.mark.parametrize("right", [advantages, a_row_at_a_time, lambda rewards: advantages(rewards.double()).numpy()])
+def by_numpy(rewards):
+    values = rewards.numpy()
+    return (values - values.mean(1, keepdims=True)) / (values.std(1, ddof=1, keepdims=True) + 1e-4)
+
+
+def by_squares(rewards):
+    above = rewards - rewards.sum(1)[:, None] / rewards.shape[1]
+    return above / ((above.square().sum(1) / (rewards.shape[1] - 1)).sqrt()[:, None] + 1e-4)
+
+
+def by_both_at_once(rewards):
+    spread, mean = torch.std_mean(rewards, dim=-1, keepdim=True)
+    return (rewards - mean).div(spread.add(1e-4))
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        *(advantages, a_row_at_a_time, by_numpy, by_squares, by_both_at_once),
+        lambda rewards: advantages(rewards.double()).numpy(),
+        lambda scores: advantages(scores.T.contiguous().T).tolist(),
+    ],
+)
 def test_right_advantages_pass(right):
     assert check_advantages(right).passed
 

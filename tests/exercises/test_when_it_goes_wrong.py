@@ -4,6 +4,7 @@ from lora_teach.exercises import TODO, check_cure, check_diagnosis
 from lora_teach.pictures.broken_runs.numbers import MISTAKES, drawn_mistakes
 
 import pytest
+import torch
 
 
 def right(number):
@@ -56,6 +57,45 @@ def test_the_solution_cures_all():
     assert check_cure(cure).passed
 
 
+def everything_at_once(run):
+    for layer in run.model.lora_layers.values():
+        layer.reset_parameters()
+    run.model.set_alpha(4)
+    run.rebuild()
+
+
+def without_the_doctor(run):
+    for layer in run.model.lora_layers.values():
+        if not layer.lora_A.any() and not layer.lora_B.any():
+            torch.nn.init.normal_(layer.lora_A, std=0.1)
+        if layer.scaling == 0:
+            run.model.set_alpha(8)
+    run.optimizer = torch.optim.Adam(run.model.trainable_parameters(), lr=0.005)
+
+
+def until_it_is_well(run):
+    while findings := run.doctor().findings:
+        cure(run)
+        assert findings
+    return run
+
+
+def the_start_of_pissa(run):
+    """B at random and A at zero: the other convention."""
+    for layer in run.model.lora_layers.values():
+        with torch.no_grad():
+            layer.lora_A.zero_()
+            layer.lora_B.normal_(std=0.1)
+    run.model.set_alpha(4)
+    run.rebuild(lr=0.005)
+
+
+@pytest.mark.parametrize("cured", [everything_at_once, without_the_doctor, until_it_is_well, the_start_of_pissa])
+def test_unusual_cures_pass(cured):
+    result = check_cure(cured)
+    assert result.passed, result.message
+
+
 def rebuilds_only(run):
     run.rebuild()
 
@@ -75,7 +115,34 @@ def trains_the_base(run):
     run.rebuild()
 
 
+def too_fast(run):
+    cure(run)
+    run.rebuild(lr=1.0)
+
+
+def turned_off(run):
+    cure(run)
+    run.model.set_alpha(0)
+
+
+def both_to_zero(run):
+    cure(run)
+    for layer in run.model.lora_layers.values():
+        torch.nn.init.zeros_(layer.lora_A)
+
+
+def first_finding_only(run):
+    run.model.set_alpha(4) if run.doctor().findings[0].fault == "alpha_zero" else run.rebuild()
+
+
+def half_of_the_factors(run):
+    everything_at_once(run)
+    run.optimizer = torch.optim.AdamW([layer.lora_A for layer in run.model.lora_layers.values()], lr=0.01)
+
+
 @pytest.mark.parametrize("wrong, said", [
+    (too_fast, "learning_rate_too_high"), (turned_off, "alpha_zero"), (both_to_zero, "both_factors_zero"),
+    (first_finding_only, "IndexError"), (half_of_the_factors, "optimizer_misses"), (lambda run: run.train(), "finds"),
     (rebuilds_only, "the doctor finds both_factors_zero"), (too_slow, "still doesn't learn"),
     (does_nothing, "the doctor finds optimizer_misses_adapters"), (trains_the_base, "base_not_frozen"),
 ])  # fmt: skip

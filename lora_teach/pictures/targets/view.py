@@ -65,7 +65,7 @@ class Targets(View):
         above, below = panels(made, rows=2, height_ratios=[1.75, 1])
         self.places = _floor(above, self.adapted["all"])
         above.set_title(
-            "To scale, in_features down and out_features across. Dark: A on the left of its matrix, B on top.",
+            "To scale, in_features down, out_features across. Orange: A, on the left of its matrix. Blue: B, on top.",
             fontsize=10,
         )
         self.tints, self.strips = _cover(above)
@@ -111,8 +111,8 @@ class Targets(View):
         edges = self.trainable(1)["MLP"] / self.trainable(1)["attention"]
         return show(
             self._draw_choices(),
-            "One of three equal blocks to scale, in_features down and out_features across. Dark: A on the left of a "
-            "matrix and B on top. The counts are for all three blocks. The MLP's matrices have "
+            "One of three equal blocks to scale, in_features down and out_features across. Orange: A, on the left of a "
+            "matrix. Blue: B, on top. The counts are for all three blocks. The MLP's matrices have "
             f"{area:.2f} times attention's area, which is frozen, and {edges:.2f} times its edges, along which A and "
             "B stand. At rank 48 attention's adapter is as large as what it adapts.",
         )
