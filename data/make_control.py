@@ -26,6 +26,7 @@ SETTINGS = {
     "factors": [0.0, 0.25, 0.5, 0.75, 1.0],  # of the intruders' singular values, and of the whole update
     "epsilon": 0.5,
     "k": 10,
+    "seeds": [0, 1, 2],  # those of the learned runs; each decides a random update
 }
 
 
