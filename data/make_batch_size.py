@@ -1,6 +1,6 @@
 """Batch size: does LoRA suffer from large batches, or from few steps? DigitNet, at equally many examples and steps.
 
-    OMP_NUM_THREADS=1 python data/make_batch_size.py [--out data/batch_size.json]      5 minutes on one core
+    OMP_NUM_THREADS=1 python data/make_batch_size.py [--out data/batch_size.json]      14 minutes on a busy core
 
 LoRA of rank 4 and 64 (α = 8, α/r) and full fine-tuning, with batches of 16, 64 and 256. Each learning rate is chosen
 with the first seed on validation digits, for each batch size its own; beside it stands the rate of batch 64, carried

@@ -1,6 +1,6 @@
 """Digits on black paper at every rank, alpha and learning rate of a grid: the finished runs of notebook 05's search.
 
-    OMP_NUM_THREADS=1 python data/make_black_paper.py [--out data/black_paper.json]      3 minutes on one core
+    OMP_NUM_THREADS=1 python data/make_black_paper.py [--out data/black_paper.json]      13 minutes on a busy core
 
 200 steps of LoRA (α/r) on DigitNet's two hidden layers each, three seeds: the share of validation digits read right
 with the first seed, which is what a search is told, and of test digits with every seed, which it is judged by.

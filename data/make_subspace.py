@@ -1,7 +1,7 @@
 """How few numbers suffice? A model that may move in d random directions only: accuracy against d, from 8 to 4,096.
 
-    OMP_NUM_THREADS=1 python data/make_subspace.py digits  5 minutes on one core
-    OMP_NUM_THREADS=1 python data/make_subspace.py names   5 minutes; each fills its part of data/subspace.json
+    OMP_NUM_THREADS=1 python data/make_subspace.py digits  25 minutes on a busy core
+    OMP_NUM_THREADS=1 python data/make_subspace.py names   12 minutes; each fills its part of data/subspace.json
 
 DigitNet on turned and inverted digits, and on turned ones from a network that has learned nothing; NameGPT on Zulu
 names. Full fine-tuning beside it. Learning rates are chosen with the first seed on validation data; reported on test

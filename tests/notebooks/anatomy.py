@@ -154,7 +154,7 @@ def exercises_are_complete(lesson: Lesson) -> Iterator[str]:
     total = 0
     for heading in exercises:
         where = f"cell {heading.cell}, {heading.text!r}"
-        minutes = re.search(r"\((\d+) min\)$", heading.text)
+        minutes = re.search(r"\((?:★+, )?(\d+) min\)$", heading.text)
         if minutes:
             total += int(minutes[1])
         else:
