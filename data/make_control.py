@@ -1,6 +1,6 @@
 """The negative control of notebook 11: random updates of the same size and rank as those that were learned.
 
-    OMP_NUM_THREADS=1 python data/make_control.py [--out data/control.json]   after make_learned, 10 minutes on a busy core
+    OMP_NUM_THREADS=1 python data/make_control.py [--out data/control.json]  10 minutes, after make_learned
 
 For every run of ``data/learned.json`` each layer is moved as far as training moved it, at the same rank, in a random
 direction; then it is looked at in the same ways. What a random update shows as well says nothing about learning.
