@@ -1,124 +1,155 @@
-"""Checks of notebook 05: the alpha that keeps a factor when the rank changes, and a scaling that trains."""
+"""Checks of notebook 05: rates that make another run the same run, and a search over rank, alpha and learning rate."""
 
-from math import sqrt
+from statistics import mean
 
-from lora_teach.exercises.check import Draw, attempt, cases, check, compare, expect, run
-from lora_teach.exercises.todo import finished
-
-import torch
-from torch import nn
+from lora_teach.exercises.check import attempt, cases, check, compare, expect
+from lora_teach.measure.results import load_result
 
 
 @check
-def check_same_factor(same_factor):
-    """Check ``same_factor(rule, alpha, rank, new_rank)``: the alpha that gives the new rank the old one's factor."""
-    given = [(16, 8, 32), (8, 16, 4), (16, 8, 12), (10.5, 6, 64), (1, 3, 2)]
-    for rule, alpha, rank, new_rank in cases([(rule, *one) for one in given for rule in _RULES]):
-        divisor = _RULES[rule]
-        got = attempt(same_factor, rule=rule, alpha=alpha, rank=rank, new_rank=new_rank)
-        compare(got, float(alpha * divisor(new_rank) / divisor(rank)), _mistakes(rule, alpha, rank, new_rank))
-    return "the factor stays under all three rules, to higher ranks and to lower ones."
+def check_same_run(same_run):
+    """Check ``same_run(s, size_A, lr_A, lr_B, new_s, new_size_A)``: the two rates with which the run stays the same."""
+    given = [
+        (2.0, 3.0, 0.01, 0.03, 0.5, 2.0),  # the usual mistakes all give different answers here
+        (1.0, 1.0, 0.01, 0.01, 0.25, 4.0),  # as in the notebook: only A's rate changes
+        (2.0, 1.0, 0.01, 0.03, 0.5, 1.0),
+        (0.25, 2.0, 0.003, 0.01, 0.25, 0.5),
+        (16 / 8, 1.0, 1e-3, 4e-3, 16 / 8**0.5, 14.0),
+        (0.01, 14.0, 0.1, 0.3, 1.0, 1.0),
+    ]
+    for s, size_A, lr_A, lr_B, new_s, new_size_A in cases(given):
+        got = attempt(same_run, s=s, size_A=size_A, lr_A=lr_A, lr_B=lr_B, new_s=new_s, new_size_A=new_size_A)
+        right = (lr_A * new_size_A / size_A, lr_B * s * size_A / (new_s * new_size_A))
+        mistakes = _rate_mistakes(s, size_A, lr_A, lr_B, new_s / s, new_size_A / size_A)
+        compare(got, right, mistakes, what="(A's rate, B's rate)", atol=1e-9)
+    return "lr_A / σ_A and s · σ_A · lr_B stay what they were, so every loss does."
 
 
-_RULES = {"alpha/r": lambda rank: rank, "alpha/sqrt(r)": sqrt, "alpha": lambda rank: 1}
-
-
-def _mistakes(rule, alpha, rank, new_rank):
-    """The usual wrong answers under this rule, and what to say to each."""
-    ratio, divisor = new_rank / rank, _RULES[rule]
-    right = alpha * divisor(new_rank) / divisor(rank)
-    own = {
-        "alpha/r": [
-            (alpha, "With alpha unchanged the factor is divided by more, or less, than before."),
-            (alpha * sqrt(ratio), "That keeps the factor under α/√r; here alpha is divided by the rank itself."),
-        ],
-        "alpha/sqrt(r)": [
-            (alpha, "With alpha unchanged the factor changes by the root of the ranks' ratio."),
-            (alpha * ratio, "That keeps the factor under α/r; here alpha is divided by the root of the rank."),
-            (alpha * sqrt(new_rank), "The old rank has a root as well: the old factor is α/√r, not α."),
-        ],
-        "alpha": [
-            (alpha * ratio, "No rank divides a constant, so nothing has to be made up for."),
-            (alpha * sqrt(ratio), "No rank divides a constant, so nothing has to be made up for."),
-        ],
-    }
-    upside_down = "Upside down: the higher the new rank, the larger the alpha that it takes."
+def _rate_mistakes(s, size_A, lr_A, lr_B, factor, size):
+    """The usual wrong answers; ``factor`` and ``size`` are how many times as large s and A have become."""
+    A, B = lr_A * size, lr_B / (factor * size)
     return [
-        *own[rule],
-        (alpha / ratio, upside_down),
-        (alpha / sqrt(ratio), upside_down),
-        (alpha / divisor(rank), "That is the factor; return the alpha that gives it at the new rank."),
-        *((made(right), "An alpha needn't be a whole number: neither round nor cut it.") for made in (int, round)),
+        ((B, A), "The two rates are the wrong way round: A's comes first."),
+        ((lr_A / size_A, s * size_A * lr_B), "Those are the two numbers that stay; return the two rates."),
+        (A, "Two rates are wanted, A's and B's."),
+        ((lr_A, lr_B), "Nothing was changed: at least one of the two numbers is now another."),
+        ((lr_A, B), "A's rate: lr_A / σ_A has changed, since A starts at another size."),
+        ((A, lr_B), "B's rate: s · σ_A · lr_B has changed."),
+        ((A, lr_B / factor), "B's rate: the size of A is in s · σ_A · lr_B as well."),
+        ((A, lr_B / size), "B's rate: s is in s · σ_A · lr_B as well."),
+        ((lr_A / size, B), "A's rate is upside down: an A that is larger has to move farther."),
+        ((A, lr_B * factor * size), "B's rate is upside down: what s and σ_A make larger, it makes up for."),
+        ((A / factor, B), "A's rate: s has no part in it, as Adam divides the gradient's size out."),
+        ((A * factor, B), "A's rate: s has no part in it, as Adam divides the gradient's size out."),
     ]
+
+
+RUNS, WANTED = 8, 0.8  # how often a search may train; the share of test digits that its choice must read, mean of seeds
 
 
 @check
-def check_learnable_scaling(layer_class):
-    """Check a LoRA layer, ``layer_class(in_features, out_features, rank)``, whose scaling trains with A and B."""
-    for in_features, out_features, rank, scaling in cases([(6, 4, 2, 3.0), (5, 7, 3, 0.5), (4, 4, 1, -1.5)]):
-        sizes = {"in_features": in_features, "out_features": out_features, "rank": rank}
-        layer, other = attempt(layer_class, **sizes), run(layer_class, in_features, out_features, rank)
-        expect(isinstance(layer, nn.Module), "That is no nn.Module: class …(nn.Module), and super().__init__() first.")
-        _check_parameters(layer, (in_features, rank), (rank, out_features))
-        expect(
-            not torch.equal(layer.lora_A, other.lora_A),
-            "Two new layers have the same lora_A: draw it anew for each layer, without a constant or a seed.",
+def check_black_paper(search):
+    """Check ``search(train)``: it returns a good (rank, alpha, lr) for digits on black paper after at most 8 runs.
+
+    ``train(rank, alpha, lr)`` answers at once from ``data/black_paper.json``: every run of a grid was trained before.
+    """
+    trainer = Trainer()
+    try:
+        got = attempt(search, changes=("train",), train=trainer)
+    finally:
+        tried, refused = dict(trainer.tried), trainer.refused
+        trainer.begin()
+    expect(not refused, TOO_MANY)
+    choice = _choice(got, tried)
+    test = trainer.results[trainer.place(*choice)]["test"]
+    said = f"{_named(choice)}: {mean(test):.0%} of the test digits ({', '.join(f'{seed:.0%}' for seed in test)})"
+    expect(mean(test) >= WANTED, f"{said}; {WANTED:.0%} are wanted\n  {_advice(choice, test, tried)}")
+    return f"{said}, found in {len(tried)} runs. Tell the first: alpha was {choice[1]}, not the rank."
+
+
+TOO_MANY = f"That was run {RUNS + 1}; {RUNS} are all you have: decide after each what the next one should tell you."
+
+
+class Trainer:
+    """What a search is given: ``train(rank, alpha, lr)`` is the share of validation digits read after 200 steps.
+
+    Attributes:
+        tried: ``{(rank, alpha, lr): share}`` since it began.
+    """
+
+    def __init__(self):
+        found = load_result("black_paper")
+        settings, self.results = found["settings"], found["results"]
+        self.grid = {"rank": settings["ranks"], "alpha": settings["alphas"], "lr": settings["rates"]}
+        self.begin()
+
+    def begin(self):
+        """Forget what was tried."""
+        self.tried, self.refused = {}, False
+
+    def __call__(self, rank, alpha, lr):
+        """Look the run up; a ninth ends the check."""
+        place = (rank, alpha, lr)
+        for (name, allowed), value in zip(self.grid.items(), place, strict=True):
+            expect(value in allowed, f"train has no run with {name}={value!r}. Use one of {_listed(allowed)}.")
+        if place not in self.tried and len(self.tried) == RUNS:
+            self.refused = True
+        expect(not self.refused, TOO_MANY)
+        self.tried[place] = self.results[self.place(*place)]["validation"]
+        return self.tried[place]
+
+    def __repr__(self):
+        return "train"
+
+    @staticmethod
+    def place(rank, alpha, lr):
+        """The key of a run in the file."""
+        return f"{rank:g} {alpha:g} {lr:g}"
+
+
+def _choice(got, tried):
+    """The choice as (rank, alpha, lr), one of those that were tried."""
+    triple = isinstance(got, (tuple, list)) and len(got) == 3
+    expect(triple, f"came: {got!r}\n  Return three numbers: rank, alpha and learning rate.")
+    expect(tried, "Nothing was trained: call train(rank, alpha, lr), and choose by what it says.")
+    choice = tuple(got)
+    known = choice in tried
+    turned = next((one for one in tried if not known and sorted(one) == sorted(map(_number, choice))), None)
+    expect(turned is None, f"came: {choice}\n  The order is rank, alpha, learning rate: {turned}.")
+    expect(known, f"came: {choice}\n  That was never trained: choose one of your runs.")
+    return choice
+
+
+def _number(value):
+    return value if isinstance(value, (int, float)) else float("nan")
+
+
+def _advice(choice, test, tried):
+    """Say what is wrong with a choice, beginning with what no other number could mend."""
+    rank, alpha, lr = choice
+    alphas, rates = ({run[place] for run in tried} for place in (1, 2))
+    best = max(tried, key=tried.get)
+    if tried[best] > tried[choice]:
+        return f"Another of your runs was better on the validation digits: {_named(best)}."
+    if len(alphas) == 1 and alpha < 512:
+        return f"Alpha was {alpha} in every run. What makes B faster than A? Notebook 05's two numbers say it."
+    if len(rates) == 1 and lr > 0.003:
+        return f"The learning rate was {lr:g} in every run: a larger alpha wants a lower one."
+    if rank == 1:
+        return "At rank 1 no alpha and no rate gets past a quarter: one direction is too few here."
+    if min(test) < 0.15:
+        return (
+            "One seed or more never left chance: with this alpha that rate is too high. Validation has one seed only."
         )
-        draw = Draw(in_features)
-        A, B, inputs = draw.matrix(in_features, rank), draw.matrix(rank, out_features), draw.matrix(3, 5, in_features)
-        for values, where in (((A, B, scaling), "a B that has learned"), ((A, 0 * B, 1.0), "B = 0")):
-            for x in (inputs[0], inputs):
-                _check_step(layer, values, x, draw.matrix(*x.shape[:-1], out_features), where)
-    return (
-        "it trains with A and B. At step 0 its gradient is exactly zero, since B is: it wakes with A, one step later."
-    )
+    if alpha < 512:
+        return f"With α = {alpha} no rank and no rate reaches {WANTED:.0%} in 200 steps: B is too slow still."
+    return "Alpha is right; try a rank from 4 up, and the rates on both sides of this one."
 
 
-def _check_parameters(layer, A, B):
-    """All three are Parameters that train, of the right shapes, and start where they should."""
-    mine = [id(parameter) for parameter in layer.parameters()]
-    for name, shape in (("scaling", (1,)), ("lora_A", A), ("lora_B", B)):
-        value = finished(getattr(layer, name, None))
-        expect(value is not None, f"the layer has no attribute `{name}`.")
-        kind = "tensor" if isinstance(value, torch.Tensor) else type(value).__name__
-        expect(
-            isinstance(value, nn.Parameter),
-            f"{name} is a {kind}, not an nn.Parameter\n"
-            f"  layer.parameters() leaves it out, so the optimiser is never given it: self.{name} = nn.Parameter(…).",
-        )
-        expect(id(value) in mine, f"{name} is not among layer.parameters(): set it as an attribute, self.{name} = ….")
-        expect(value.requires_grad, f"{name} has requires_grad=False: it would stand still.")
-        one = name == "scaling" and value.numel() == 1
-        expect(one or value.shape == shape, f"{name} has the shape {tuple(value.shape)}\n  expected: {shape}")
-    compare(layer.scaling, 1.0, what="the scaling, at the start")
-    expect(not layer.lora_B.any(), "lora_B starts at something else than zero: a new layer changes nothing.")
-    expect(bool(layer.lora_A.any()), "lora_A starts at zero, as B does: then nothing ever moves.")
+def _named(choice):
+    rank, alpha, lr = choice
+    return f"rank {rank}, α = {alpha}, lr {lr:g}"
 
 
-def _check_step(layer, values, x, grad_output, where):
-    """The output is scaling · (x A B), and so are the gradients of all three."""
-    parameters = {"lora_A": layer.lora_A, "lora_B": layer.lora_B, "scaling": layer.scaling}
-    with torch.no_grad():
-        for parameter, value in zip(parameters.values(), values, strict=True):
-            parameter.copy_(torch.as_tensor(value))
-    A, B, scaling = (parameter.detach().float().clone().requires_grad_() for parameter in parameters.values())
-    update = x @ A @ B  # (…, out_features)
-    right = scaling * update
-    mistakes = [
-        (update, "The scaling is missing from forward."),
-        (scaling * right, "The scaling came in twice: once for the whole update is enough."),
-        (right / A.shape[1], "Divided by the rank as well: here the scaling alone is the factor."),
-        (update / scaling, "Divided by the scaling: the update is multiplied by it."),
-    ]
-    layer.zero_grad(set_to_none=True)
-    own = x.clone()
-    got = run(layer, own)
-    expect(torch.equal(own, x), "forward changed its input in place: compute with it, and leave it as it is.")
-    compare(got, right, mistakes, what=f"layer(x) with x {tuple(x.shape)}, {where} and scaling {scaling.item():g}")
-    right.backward(grad_output)
-    cut_off = "gets no gradient: .item(), .data, .detach(), float() or no_grad in forward cuts it off."
-    expect(isinstance(got, torch.Tensor) and got.requires_grad, f"the output {cut_off}")
-    run((got * grad_output).sum().backward)
-    for (name, parameter), value in zip(parameters.items(), (A, B, scaling), strict=True):
-        expect(parameter.grad is not None, f"{name} {cut_off}")
-        compare(parameter.grad, value.grad, what=f"the gradient of {name}, with {where}", rtol=1e-4, atol=1e-5)
+def _listed(values):
+    return ", ".join(f"{value:g}" for value in values)

@@ -30,6 +30,10 @@ RESULTS = {
     "variants": "python data/make_variants.py",
     "quantized": "python data/make_quantized.py",
     "rewards": "python data/make_rewards.py",
+    "subspace": "python data/make_subspace.py",
+    "batch_size": "python data/make_batch_size.py",
+    "control": "python data/make_control.py",
+    "black_paper": "python data/make_black_paper.py",
 }
 
 

@@ -1,203 +1,173 @@
 """Exercises of notebook 11: the checks pass the solutions and name each usual mistake."""
 
-import math
-
-from lora_teach.exercises import TODO, check_effective_rank, check_phi
+from lora_teach.exercises import TODO, check_frontier, check_intruders
+from lora_teach.exercises.what_did_it_learn import PEFT_RUNS
+from lora_teach.measure import intruder_dimensions
 
 import numpy as np
 import pytest
 import torch
 
 
-def bases(A, B):
-    return torch.linalg.qr(A).Q, torch.linalg.qr(B).Q
+def cosines(W0, W1, k):
+    U0, U1 = (torch.linalg.svd(W, full_matrices=False).U for W in (W0, W1))
+    return U1[:, :k].T @ U0
 
 
-def phi(A, B):
-    U, V = bases(A, B)
-    return (U.T @ V).square().sum() / min(A.shape[1], B.shape[1])
+def below(nearest, epsilon):
+    return torch.nonzero(nearest < epsilon).flatten().tolist()
 
 
-def phi_from_singular_vectors(A, B):
-    U, V = (torch.linalg.svd(M, full_matrices=False).U for M in (A, B))
-    return ((U.T @ V).norm() ** 2 / min(U.shape[1], V.shape[1])).item()
+def intruders(W0, W1, epsilon, k):
+    return below(cosines(W0, W1, k).abs().amax(1), epsilon)
 
 
-def small(A, B):
-    return min(A.shape[1], B.shape[1])
+def frontier(runs):
+    def beaten(accuracy, forgot):
+        return any(a >= accuracy and f <= forgot and (a, f) != (accuracy, forgot) for a, f in runs.values())
+
+    return sorted((name for name, one in runs.items() if not beaten(*one)), key=lambda name: -runs[name][0])
 
 
-def effective_rank(sigma):
-    p = sigma / sigma.sum()
-    return torch.special.entr(p).sum().exp()
-
-
-def by_hand(sigma):
-    p = sigma[sigma > 0] / sigma.sum()
-    return float(torch.exp(-(p * p.log()).sum()))
-
-
-@pytest.mark.parametrize("solution", [phi, phi_from_singular_vectors])
-def test_solutions_of_phi_pass(solution):
-    assert check_phi(solution).passed
-
-
-@pytest.mark.parametrize("solution", [effective_rank, by_hand])
-def test_solutions_of_the_effective_rank_pass(solution):
-    assert check_effective_rank(solution).passed
-
-
-@pytest.mark.parametrize("check", [check_phi, check_effective_rank])
-def test_stubs_are_told_apart_from_answers(check):
-    assert check(lambda *given: given[0].sum() * TODO).status == "TODO"
+@pytest.mark.parametrize(("check", "solution"), [(check_intruders, intruders), (check_frontier, frontier)])
+def test_the_solutions_pass_and_the_stubs_are_todo(check, solution):
+    assert check(solution).passed
+    assert check(lambda *given: TODO).status == "TODO"
     assert check(lambda *given: None).status == "NOT YET"
 
 
-def unit(M):
-    return M / M.norm(dim=0)
+def test_the_frontier_of_pefts_runs_is_named():
+    result = check_frontier(frontier)
+    assert "leaves Lily, rsLoRA r=64, q v, LoRA r=10, MLP, full fine-tuning." in result.message
+    assert frontier(PEFT_RUNS) == ["Lily", "rsLoRA r=64, q v", "LoRA r=10, MLP", "full fine-tuning"]
 
 
-@pytest.mark.parametrize(
-    ("mistake", "said"),
-    [
-        (lambda A, B: (bases(A, B)[0].T @ bases(A, B)[1]).norm() / small(A, B), "No square"),
-        (lambda A, B: (bases(A, B)[0].T @ bases(A, B)[1]).abs().sum() / small(A, B), "cosines are squared"),
-        (lambda A, B: (bases(A, B)[0].T @ bases(A, B)[1]).sum() / small(A, B), "signs cancel"),
-        (lambda A, B: phi(A, B) * small(A, B) / max(A.shape[1], B.shape[1]), "Divided by the larger"),
-        (lambda A, B: phi(A, B) / max(A.shape[1], B.shape[1]), "mean squared cosine"),
-        (lambda A, B: phi(A, B) * small(A, B), "not divided by min"),
-        (lambda A, B: (A.T @ B).square().sum() / small(A, B), "taken as they are"),
-        (lambda A, B: (unit(A).T @ unit(B)).square().sum() / small(A, B), "not orthogonal"),
-    ],
-)
-def test_each_mistake_with_phi_is_named(mistake, said):
-    result = check_phi(mistake)
-    assert result.status == "NOT YET" and said in result.message
+def one_by_one(W0, W1, epsilon, k):
+    old, new = (np.linalg.svd(W.numpy(), full_matrices=False)[0] for W in (W0, W1))
+    return [i for i in range(k) if all(abs(new[:, i] @ old[:, j]) < epsilon for j in range(old.shape[1]))]
 
 
-def entropy(p):
-    return torch.special.entr(p).sum()
-
-
-@pytest.mark.parametrize(
-    ("mistake", "said"),
-    [
-        (lambda s: entropy(s.square() / s.square().sum()).exp(), "made of σ²"),
-        (lambda s: entropy(s / s.sum()), "That is the entropy"),
-        (lambda s: (-entropy(s / s.sum())).exp(), "A sign is missing"),
-        (lambda s: entropy(s).exp(), "divide them by their sum"),
-        (lambda s: torch.exp(-(s / s.sum() * (s / s.sum()).log2()).sum()), "log2 and exp"),
-        (lambda s: 1 / (s / s.sum()).square().sum(), "another measure"),
-        (lambda s: len(s), "That is the rank"),
-        (lambda s: torch.exp(-(s / s.sum() * (s / s.sum()).log()).sum()), "0 · ln 0 counts as 0"),
-    ],
-)
-def test_each_mistake_with_the_effective_rank_is_named(mistake, said):
-    result = check_effective_rank(mistake)
-    assert result.status == "NOT YET" and said in result.message
-
-
-def by_projections(A, B):
-    P, Q = (M @ torch.linalg.pinv(M) for M in (A, B))
-    return torch.trace(P @ Q) / small(A, B)
-
-
-def by_numpy(A, B):
-    U, V = (np.linalg.qr(M.numpy())[0] for M in (A, B))
-    return (np.linalg.svd(U.T @ V, compute_uv=False) ** 2).sum() / small(A, B)
-
-
-def by_gram_schmidt(A, B):
-    def orthonormal(M):
-        kept = []
-        for column in M.T:
-            for other in kept:
-                column = column - (column @ other) * other
-            kept.append(column / column.norm())
-        return torch.stack(kept, dim=1)
-
-    return torch.einsum("ni,nj->ij", orthonormal(A), orthonormal(B)).pow(2).sum() / small(A, B)
+def by_eigenvectors(W0, W1, epsilon, k):
+    old = torch.linalg.eigh(W0.double() @ W0.double().T).eigenvectors[:, -min(W0.shape) :]
+    new = torch.linalg.eigh(W1.double() @ W1.double().T).eigenvectors.flip(1)[:, :k]
+    return below((new.T @ old).abs().amax(1), epsilon)
 
 
 @pytest.mark.parametrize(
     "right",
     [
-        by_projections,
-        by_numpy,
-        by_gram_schmidt,
-        lambda first, second: phi(first.float(), second.float()),
-        lambda A, B: phi(B, A).reshape(1, 1),
-        lambda A, B: torch.linalg.svdvals(bases(A, B)[0].T @ bases(A, B)[1]).square().mean(),
+        one_by_one,
+        by_eigenvectors,
+        intruder_dimensions,
+        lambda *given: tuple(intruders(*given)),
+        lambda *given: torch.tensor(intruders(*given)),
+        lambda W0, W1, epsilon, k: np.flatnonzero(cosines(W0, W1, k).abs().amax(1).numpy() < epsilon),
     ],
 )
-def test_unusual_right_overlaps_pass(right):
-    result = check_phi(right)
+def test_unusual_right_intruders_pass(right):
+    result = check_intruders(right)
     assert result.passed, result.message
+
+
+def right_vectors(W0, W1, epsilon, k):
+    V0, V1 = (torch.linalg.svd(W, full_matrices=False).Vh for W in (W0, W1))
+    return below((V1[:k] @ V0.T).abs().amax(1), epsilon)
+
+
+def of_the_update(W0, W1, epsilon, k):
+    U0, U1 = (torch.linalg.svd(W, full_matrices=False).U for W in (W0, W1 - W0))
+    return below((U1[:, :k].T @ U0).abs().amax(1), epsilon)
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (lambda A, B: phi(A, B) * small(A, B) / A.shape[1], "Divided by the larger"),
-        (lambda A, B: phi(A, B) * small(A, B) / B.shape[1], "Divided by the larger"),
-        (lambda A, B: phi(A, B) * small(A, B) / 3, "case 3 of 8"),  # the smaller one by heart
-        (lambda A, B: (bases(A, B)[0].T @ B).square().sum() / small(A, B), "B was taken as it is"),
-        (lambda A, B: (A.T @ bases(A, B)[1]).square().sum() / small(A, B), "A was taken as it is"),
-        (lambda A, B: phi(A, B) * small(A, B) / len(A), "expected"),
-        (lambda A, B: phi(A, B).sqrt(), "expected"),
-        (lambda A, B: 1 - phi(A, B), "expected"),
-        (lambda A, B: phi(A.div_(A.norm()), B), "changed its input A in place"),
-        (lambda A, B: phi(A[:, :3], B[:, :3]), "expected"),
-        (lambda A, B: torch.cosine_similarity(A[:, 0], B[:, 0], dim=0) ** 2, "expected"),
-        (lambda A, B: (bases(A, B)[0].T @ bases(A, B)[1]).square(), "The shape is"),
-        (lambda A, B: phi(A, B) + 1e-3, "expected"),
-        (lambda A, B: torch.linalg.svdvals(bases(A, B)[0].T @ bases(A, B)[1])[0] ** 2, "expected"),
+        (lambda *given: len(intruders(*given)), "how many there are"),
+        (lambda *given: [one for one in range(given[3]) if one not in intruders(*given)], "Those are the others"),
+        (lambda W0, W1, e, k: (cosines(W0, W1, k).abs().amax(1) < e).tolist(), "yes or no"),
+        (lambda *given: [place + 1 for place in intruders(*given)], "count from 0"),
+        (lambda W0, W1, e, k: below(cosines(W0, W1, k).amax(1), e), "take |cosine|"),
+        (right_vectors, "right singular vectors"),
+        (lambda W0, W1, e, k: intruders(W0, W1, e, min(W1.shape)), "first k are asked for"),
+        (lambda W0, W1, e, k: below(cosines(W0, W1, k).abs().amax(0), e), "the other way round"),
+        (lambda W0, W1, e, k: below(cosines(W0, W1, k)[:, :k].abs().amax(1), e), "W0's first k"),
+        (lambda W0, W1, e, k: below(cosines(W0, W1, k).diagonal().abs(), e), "at the same place"),
+        (lambda W0, W1, e, k: below(cosines(W0, W1, k).square().amax(1), e), "Squared"),
+        (lambda W0, W1, e, k: below(cosines(W0, W1, k).abs().mean(1), e), "the nearest one"),
+        (of_the_update, "directions of ΔW"),
+        (lambda W0, W1, e, k: intruders(W0, W1, 0.5, k), "expected"),
+        (lambda W0, W1, e, k: intruders(W1, W0, e, k), "expected"),
+        (lambda W0, W1, e, k: [], "expected"),
+        (lambda W0, W1, e, k: intruders(W0, W1.sub_(W0), e, k), "changed its input W1"),
     ],
 )
-def test_wrong_overlaps_do_not_pass(wrong, words):
-    result = check_phi(wrong)
-    assert result.status == "NOT YET" and words in result.message
+def test_wrong_intruders_are_told(wrong, words):
+    result = check_intruders(wrong)
+    assert result.status == "NOT YET" and words in result.message, result.message
 
 
-def by_roots(sigma):
-    p = sigma / sigma.sum()
-    return torch.prod(torch.where(p > 0, p**-p, 1))
+def swept(runs):
+    left, lowest = [], float("inf")
+    for name in sorted(runs, key=lambda name: (-runs[name][0], runs[name][1])):
+        if runs[name][1] < lowest or runs[name] in [runs[one] for one in left]:
+            left.append(name)
+            lowest = runs[name][1]
+    return left
+
+
+def by_arrays(runs):
+    table = np.array(list(runs.values())).reshape(-1, 2) * [1, -1]
+    beaten = [any((other >= one).all() and (other > one).any() for other in table) for one in table]
+    left = [name for name, out in zip(runs, beaten, strict=True) if not out]
+    return sorted(left, key=lambda name: runs[name][0], reverse=True)
 
 
 @pytest.mark.parametrize(
     "right",
     [
-        by_roots,
-        lambda s: 2 ** -(sum(p * math.log2(p) for p in (s / s.sum()).tolist() if p)),
-        lambda values: np.exp(-sum(p * np.log(p) for p in (values / values.sum()).numpy() if p > 0)),
-        lambda s: torch.distributions.Categorical(s).entropy().exp(),
-        lambda s: torch.exp(-torch.xlogy(s / s.sum(), s / s.sum()).sum()).float(),
-        lambda s: torch.exp(s.sum().log() - torch.xlogy(s, s).sum() / s.sum()),
+        swept,
+        by_arrays,
+        lambda runs: tuple(frontier(runs)),
+        lambda table: [*frontier(dict(table))],
+        lambda runs: [name for name in sorted(runs, key=lambda one: -runs[one][0]) if name in frontier(runs)],
     ],
 )
-def test_unusual_right_effective_ranks_pass(right):
-    result = check_effective_rank(right)
+def test_unusual_right_frontiers_pass(right):
+    result = check_frontier(right)
     assert result.passed, result.message
+
+
+def kept(beats):
+    """A frontier with another idea of being beaten."""
+
+    def left(runs):
+        names = [name for name, one in runs.items() if not any(beats(other, one) for other in runs.values())]
+        return sorted(names, key=lambda name: -runs[name][0])
+
+    return left
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (lambda s: 2 ** entropy(s / s.sum()), "ln and 2**"),
-        (lambda s: entropy(s / s[0]).exp(), "not by the largest"),
-        (lambda s: torch.count_nonzero(s), "That is the rank"),
-        (lambda s: round(float(effective_rank(s))), "needn't be a whole number"),
-        (lambda s: effective_rank(s[s > 1]), "expected"),
-        (lambda s: effective_rank(s.div_(s.sum())), "changed its input sigma in place"),
-        (lambda s: effective_rank(s + 1e-2), "expected"),
-        (lambda s: s.sum() / s.max(), "expected"),
-        (lambda s: s.sum() ** 2 / s.square().sum(), "another measure"),
-        (lambda s: entropy(s.softmax(0)).exp(), "expected"),
-        (lambda s: torch.special.entr(s / s.sum()).exp().sum(), "expected"),
-        (lambda s: torch.special.entr(s / s.sum()).mean().exp(), "expected"),
-        (lambda s: torch.tensor(2.8529), "expected"),
+        (lambda runs: frontier(runs)[:1], "accuracy alone"),
+        (lambda runs: sorted(runs, key=lambda name: runs[name][1])[:1], "forgetting alone"),
+        (lambda runs: sorted(runs, key=lambda name: -runs[name][0]), "Those are all runs"),
+        (kept(lambda o, one: o[0] >= one[0] and o[1] >= one[1] and o != one), "the wrong way"),
+        (kept(lambda o, one: o[0] > one[0] and o[1] < one[1]), "As good in one and better in the other beats"),
+        (kept(lambda o, one: o[0] > one[0] or o[1] < one[1]), "better in one is not enough"),
+        (kept(lambda o, one: o[0] >= one[0] and o[1] <= one[1]), "does each beat itself"),
+        (lambda runs: [name for name in runs if name in frontier(runs)], "in the table's order"),
+        (lambda runs: frontier(runs)[::-1], "the other way round"),
+        (lambda runs: {name: runs[name] for name in frontier(runs)}, "the list of their names"),
+        (lambda runs: set(frontier(runs)), "a set has no order"),
+        (lambda runs: [name for name in runs if name not in frontier(runs)], "expected"),
+        (lambda runs: frontier(PEFT_RUNS), "expected"),
+        (lambda runs: list({runs[name]: name for name in frontier(runs)}.values()), "case 1 of"),
+        (lambda runs: frontier({name: (one, max(two, 0)) for name, (one, two) in runs.items()}), "case 6 of"),
+        (lambda runs: runs.clear() or [], "changed its input runs"),
     ],
 )
-def test_wrong_effective_ranks_do_not_pass(wrong, words):
-    result = check_effective_rank(wrong)
-    assert result.status == "NOT YET" and words in result.message
+def test_wrong_frontiers_are_told(wrong, words):
+    result = check_frontier(wrong)
+    assert result.status == "NOT YET" and words in result.message, result.message

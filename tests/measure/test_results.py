@@ -14,6 +14,9 @@ def base_loss():
 
 
 UNITS = {
+    "share of the test digits read right; nats a letter",
+    "nats a test digit",
+    "share of the digits read right",
     "nats a letter",
     "share of the test digits read right",
     "share of right answers",

@@ -6,11 +6,12 @@ from statistics import mean
 from lora_teach import LoRALayer
 from lora_teach.bases import accuracy, load_digit_net
 from lora_teach.datasets import digits
-from lora_teach.exercises import check_learnable_scaling, check_same_factor
+from lora_teach.exercises import check_black_paper, check_same_run
 from lora_teach.measure.results import load_result
 from lora_teach.measure.retraining import retrain
 from lora_teach.measure.separate_rates import train_separate_rates, two_lives_of_alpha
 from lora_teach.pictures.angle.numbers import FULL_LR
+from lora_teach.pictures.batch_size import gap
 from lora_teach.pictures.ranks.numbers import gain_lines, shares
 from lora_teach.pictures.valleys.numbers import measure_valleys
 from tests.notebooks.reading import DETAILS, ROOT, Lesson
@@ -167,5 +168,26 @@ def test_the_folded_solutions_solve_their_exercises():
     for cell in lesson.cells:
         for block in DETAILS.findall(cell.source) if cell.cell_type == "markdown" else []:
             exec("".join(part.split("```")[0] for part in str(block).split("```python")[1:]), space)
-    assert check_same_factor(space["same_factor"]).passed
-    assert check_learnable_scaling(space["Learnable"]).passed
+    assert check_same_run(space["same_run"]).passed
+    assert check_black_paper(space["search"]).passed
+
+
+def test_large_batches_cost_lora_steps_and_nothing_else_and_on_black_paper_the_gap_shrinks_since_nobody_learns():
+    result = load_result("batch_size")
+    for name in ("LoRA r=4", "LoRA r=64"):
+        examples, steps = (
+            [gap(result, "turned by 90°", how, name, size) for size in (16, 64, 256)]
+            for how in ("equal examples", "equal steps")
+        )
+        assert examples[2] > 3 * examples[1] and steps[2] < steps[1] < steps[0]
+        black = [gap(result, "inverted", "equal examples", name, size) for size in (16, 64, 256)]
+        assert black[2] < black[1] and black[2] < black[0]
+        assert gap(result, "turned by 90°", "equal examples", name, 256, carried=True) > 1.8 * examples[2]
+    full = result["results"]["inverted"]["equal examples"]["full"]["256"]
+    assert full["steps"] == 50 and min(full["test"]) > 1
+
+
+def test_rank_16_with_alpha_128_looks_nearly_as_good_and_one_of_its_seeds_never_left_chance():
+    runs = load_result("black_paper")["results"]
+    assert runs["8 512 0.003"]["validation"] - runs["16 128 0.01"]["validation"] < 0.1
+    assert sum(share < 0.12 for share in runs["16 128 0.01"]["test"]) == 1

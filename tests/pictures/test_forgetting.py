@@ -141,9 +141,8 @@ def test_the_dots_stand_at_the_strength(strength):
 def test_the_static_figure_tells_who_learned_most_and_what_english_is_at_equal_learning():
     before = copy.deepcopy(FORGETTING)
     said = shown().static_figure.sentence
-    assert "Zulu: most is learned by full. Scaled to 2.15 on Zulu, full has English at 2.95;" in said
-    assert "Icelandic: most is learned by full. Scaled to 2.45" in said
-    assert "Trained to 2.25 on Icelandic, full has English at 3.25; less is forgotten by LoRA r=1;" in said
+    assert "learned equally much. Scaled to 2.15 on Zulu, full has English at 2.95;" in said
+    assert "Scaled to 2.45 on Icelandic" in said and "Trained" not in said
     assert before == FORGETTING
 
 
@@ -151,8 +150,7 @@ def test_the_static_figure_has_a_row_a_language_and_a_panel_a_contender_with_the
     made = Forgetting(result=FORGETTING).draw_all()
     settle(made)
     panels = [axes for axes in made.axes if axes.get_visible()]
-    assert [axes.get_title(loc="left") for axes in panels] == [
-        "LoRA r=1", "LoRA r=4", "rsLoRA r=16", "full", "LoRA r=1", "full",
-    ]  # fmt: skip
+    titles = [axes.get_title(loc="left") for axes in panels]
+    names = ["LoRA r=1", "LoRA r=4", "rsLoRA r=16", "full", "LoRA r=1", "full"]
+    assert [title.partition(":")[0] for title in titles] == names and titles[0] == "LoRA r=1: + 3.30"
     assert sum(same_color(line.get_color(), COLOURS["ghost"]) for line in panels[0].lines) == 4
-    assert texts(panels[0]) == ["3.30"]

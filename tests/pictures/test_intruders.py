@@ -6,6 +6,7 @@ from lora_teach.bases import evaluate, load_language_adapter, load_name_gpt
 from lora_teach.datasets import names
 from lora_teach.measure import intruder_dimensions, shrink_intruders
 from lora_teach.measure.learned import matrices
+from lora_teach.measure.random_update import with_random_updates
 from lora_teach.measure.results import load_result
 from lora_teach.measure.truncate_update import block_matrices
 from lora_teach.pictures.intruders import Intruders
@@ -56,6 +57,21 @@ def test_at_one_and_at_the_ends_of_the_dial_are_the_trained_model_and_the_base(v
     assert view.dial[0] == pytest.approx(view.base, abs=1e-6)
 
 
+def test_the_random_update_is_as_large_learns_nothing_and_moves_the_same_artists(view):
+    drawn = with_random_updates(load_name_gpt(), load_language_adapter(load_name_gpt(), "Zulu"))
+    losses = [evaluate(drawn, some) for some in view.lists]
+    assert view.losses(1.0, 0.5, "random") == pytest.approx(losses, abs=1e-4)
+    assert view.dials["random"][-1] == pytest.approx(losses, abs=1e-4)
+    said = view.move(factor=0.75, epsilon=0.5, update="random")
+    before, after = matrices(load_name_gpt()), matrices(drawn)
+    count = sum(len(intruder_dimensions(before[name], W1, 0.5, 10)) for name, W1 in after.items())
+    assert said.startswith("A random update of the same size and rank. ") and f": {count} intruders among" in said
+    assert "Your guess" not in said and points(view.line) == view.path(0.5, "random")
+    assert points(view.dial_line) == [pytest.approx(pair) for pair in view.dials["random"]]
+    view.move(factor=0.75, epsilon=0.5)
+    assert points(view.dial_line) == [pytest.approx(pair) for pair in view.dials["learned"]]
+
+
 def test_the_meters_the_path_and_the_dots_follow(view):
     view.move(factor=0.5, epsilon=0.5)
     losses = view.losses(0.5, 0.5)
@@ -81,12 +97,14 @@ def test_the_still_says_what_a_quarter_off_does_to_each_contender(view):
 
 def test_the_still_has_a_panel_for_each_contender_with_every_seed():
     path = np.array([[[3.3, 2.1], [2.0, 3.8]], [[3.3, 2.1], [1.8, 3.6]]])  # (seeds, factors, 2)
-    both = {"intruders": path + 0.1, "update": path}
-    figure = draw_contenders({"LoRA r=1": both, "full": both}, {"LoRA r=1": 17, "full": 9.3}, (3.3, 2.1), "Zulu")
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["LoRA r=1\n17 intruders", "full\n9 intruders"]
+    both = {"intruders": path + 0.1, "update": path, "random": path + 0.3}
+    counts = {"LoRA r=1": (17, 18), "full": (9.3, 1)}
+    figure = draw_contenders({"LoRA r=1": both, "full": both}, counts, (3.3, 2.1), "Zulu")
+    titles = ["LoRA r=1: 17 intruders\n(at random 18)", "full: 9 intruders\n(at random 1)"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == titles
     for axes in figure.axes:
         lines = [points(line) for line in axes.lines]
-        for way, shift in (("intruders", 0.1), ("update", 0.0)):
+        for way, shift in (("intruders", 0.1), ("update", 0.0), ("random", 0.3)):
             for seed in path + shift:
                 assert [tuple(point) for point in seed] in lines, way
             assert [tuple(point) for point in (path + shift).mean(0)] in lines

@@ -42,7 +42,7 @@ def test_the_directions_that_hold_90_percent_are_counted():
     needs = view.count("q")["full"]
     held = view.held("q")["full"]
     assert held[needs - 2] < 0.9 <= held[needs - 1]
-    assert f"90 % of full fine-tuning's takes {needs}." in view.move(directions=1, layers="q")
+    assert f"90 % of full fine-tuning's takes {needs}, of a random" in view.move(directions=1, layers="q")
     counts = [view.count(kind)["full"] for kind in list(KINDS)[1:]]
     assert f"takes {min(counts)} to {max(counts)} of 96 directions" in view.static_figure().sentence
 
@@ -80,3 +80,15 @@ def test_the_still_marks_where_90_percent_are_reached(monkeypatch):
 def test_a_guess_outside_the_picture_is_refused(guess, error):
     with pytest.raises(error, match="a number of directions from 1 to 96"):
         Spectra(guess)
+
+
+def test_random_updates_of_the_same_rank_stand_beside_the_learned_ones():
+    view, drawn = Spectra(), load_result("control")["results"]["Zulu"]
+    said = view.move(directions=8, layers="q")
+    for name, curve in view.random.items():
+        of_q = [spectrum for layer, spectrum in drawn[name]["spectra"].items() if layer.endswith("q_proj")]
+        shares = [sum(value**2 for value in sigma[:2]) / sum(value**2 for value in sigma) for sigma in of_q]
+        assert points(curve)[1] == (2.0, pytest.approx(sum(shares) / len(shares), abs=1e-6))
+    needs = view.count("q", random=True)
+    assert f"of a random update of its size {needs['full']}." in said and needs["full"] > 3 * view.count("q")["full"]
+    assert f"a random one {view.count('all layers', random=True)['LoRA r=8']}." in view.static_figure().sentence

@@ -8,6 +8,7 @@ from lora_teach.pictures.forgetting.paper_claims import (
     as_markdown,
     chance_of_overlap,
     forgetting_claims,
+    judged,
     learned_claims,
     verdict,
 )
@@ -39,7 +40,37 @@ def test_every_claim_has_a_seed_each_on_the_side_that_is_measured(language):
     for claim in claims:
         assert claim.language == language
         assert max(len(claim.above), len(claim.below)) >= 2, claim.text
-        assert claim.verdict == verdict(claim.above, claim.below)
+        plain = verdict(claim.above, claim.below)
+        assert claim.verdict == plain or (claim.verdict, plain) == ("holds at random too", "holds here")
+        if claim.random and claim.verdict == "holds here":
+            assert verdict(claim.random, claim.below) != "holds here", claim.text
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "random", "random_below", "word"),
+    [
+        ([3, 4], [1], [5, 6], None, "holds at random too"),
+        ([3, 4], [1], [0, 6], None, "holds here"),  # of random updates it is undecided
+        ([3, 4], [1], (), None, "holds here"),  # no control
+        ([3, 4], [1, 2], [5], [6], "holds here"),  # against random updates' own other side
+        ([0], [1], [5], None, "fails here"),
+        ([0, 2], [1], [5], None, "undecided"),
+    ],
+)
+def test_what_a_random_update_shows_too_says_nothing_about_learning(above, below, random, random_below, word):
+    assert judged(above, below, random, random_below) == word
+
+
+def test_the_control_has_the_numbers_of_the_random_updates():
+    claims = {claim.text: claim for claim in learned_claims("Zulu")}
+    drawn = {name: entry["runs"] for name, entry in load_result("control")["results"]["Zulu"].items()}
+    counts = tuple(sum(run["intruders"]["0.5"]) for run in drawn["LoRA r=8"])
+    assert claims["LoRA has intruder dimensions (r = 8)"].random == counts == claims["… it has more intruders"].below
+    english = tuple(run["loss"][1] for run in drawn["LoRA r=8"])
+    assert claims["… it forgets more English"].below == pytest.approx(english, abs=1e-3)
+    fewer = claims["beside a random update: r = 8 takes fewer directions"]
+    assert fewer.above == pytest.approx([mean(run["directions"]) for run in drawn["LoRA r=8"]])
+    assert claims["LoRA's ΔW at r = 8 amplifies: factor above 1"].verdict == "holds at random too"
 
 
 def test_the_sides_are_those_of_the_file():

@@ -204,15 +204,16 @@ def draw_tasks(tasks, ranks, guess=None, block=1):
             for number, one in enumerate(share, start=1):
                 fill = "full" if number == len(share) else "none"  # shorter runs are hollow
                 low.plot(place, 100 * one, **line(role, markersize=8, fillstyle=fill, markeredgewidth=1.5))
-            last, up = 100 * share[-1], share[-1] < 0.8
+            last, up = 100 * share[-1], share[-1] < 0.8 or 0 < share[-1] - min(share) < 0.2  # away from a hollow mark
             if guess is not None and low is grid[2, 0] and place == 1:
                 up = guess < last  # away from the diamond
+            beside = last < 5  # where the line of chance would run through it
             low.annotate(
-                f"{last:.0f} %", (place, last), (0, 7 if up else -8), textcoords="offset points", ha="center",
-                va="bottom" if up else "top", size=9,
+                f"{last:.0f} %", (place, last), (9, 1) if beside else (0, 7 if up else -8), size=9,
+                textcoords="offset points", ha="left" if beside else "center", va="bottom" if up else "top",
             )  # fmt: skip
         _chance(low, 10)
-        low.set(ylim=(0, 104), xlim=(-0.5, len(places) - 0.5), yticks=range(0, 101, 25))
+        low.set(ylim=(0, 114), xlim=(-0.5, len(places) - 0.5), yticks=range(0, 101, 25))
         low.set_xticks(places, ["base", *map(_name, contenders)])
         low.grid(axis="x", visible=False)
         if middle is not grid[1, 0]:

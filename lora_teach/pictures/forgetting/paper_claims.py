@@ -2,7 +2,8 @@
 
 A claim is written as "these numbers lie above those". Each side is a band, from the lowest to the highest seed (or a
 single bound). The claim **holds here** if its band lies wholly above the other, it **fails here** if it lies wholly
-below, and where the bands overlap it is **undecided**.
+below, and where the bands overlap it is **undecided**. What holds of random updates of the same size and rank as well
+(``data/control.json``) **holds at random too**: it says nothing about what was learned.
 """
 
 from statistics import mean, median
@@ -16,11 +17,14 @@ import numpy as np
 
 HU, BIDERMAN, SHUTTLEWORTH = "Hu 2021", "Biderman 2024", "Shuttleworth 2024"
 OURS = "our question"
-HOLDS, FAILS, UNDECIDED = "holds here", "fails here", "undecided"
+HOLDS, FAILS, UNDECIDED, CHANCE = "holds here", "fails here", "undecided", "holds at random too"
 
 
 class Claim(NamedTuple):
-    """One claim on one language: what is said, by whom, the two sides that are compared, and the verdict."""
+    """One claim on one language: what is said, by whom, the two sides that are compared, and the verdict.
+
+    ``random`` is what takes the first side's place where the update is a random one; empty where nothing does.
+    """
 
     text: str
     source: str
@@ -28,6 +32,7 @@ class Claim(NamedTuple):
     above: tuple  # one number a seed
     below: tuple  # the same, or a single bound
     verdict: str
+    random: tuple = ()
 
     @property
     def numbers(self):
@@ -44,54 +49,89 @@ def verdict(above, below):
     return {"above": HOLDS, "below": FAILS}.get(lies(band(above), band(below)), UNDECIDED)
 
 
-def learned_claims(language, result=None):
+def judged(above, below, random=(), random_below=None):
+    """Return the verdict under the control: as `verdict`, but `CHANCE` where random updates fulfil the claim too.
+
+    >>> judged([3, 4], [1, 2], random=[0, 1]), judged([3, 4], [1, 2], random=[5, 6])
+    ('holds here', 'holds at random too')
+    """
+    word = verdict(above, below)
+    chance = random and verdict(random, below if random_below is None else random_below) == HOLDS
+    return CHANCE if word == HOLDS and chance else word
+
+
+def learned_claims(language, result=None, control=None):
     """Return the claims about ΔW itself, on one language.
 
     Args:
         language: One of the results' languages.
         result: What ``load_result("learned")`` gives; None loads it.
+        control: What ``load_result("control")`` gives; None loads it.
     """
-    result = result or load_result("learned")
+    result, control = result or load_result("learned"), control or load_result("control")
     settings, entry = result["settings"], result["results"][language]
+    epsilon, off = str(settings["epsilon"]), settings["factors"].index(0.75)
     runs = {name: contender["runs"] for name, contender in entry["contenders"].items()}
-    phi = entry["similarities"]["by_layer"]
-    epsilon = str(settings["epsilon"])
-    counts = {name: [sum(run["intruders"][epsilon]) for run in several] for name, several in runs.items()}
-    needs = {name: [mean(run["directions"]) for run in several] for name, several in runs.items()}
-    three_quarters = settings["factors"].index(0.75)
-    shrunk = [run["intruders shrunk"] for run in runs["LoRA r=8"]]
-    regained = [path[-1][1] - path[three_quarters][1] for path in shrunk]
-    at_intruders = [path[three_quarters] for path in shrunk]
-    by_dial = [run["matched"]["loss"][1] for run in runs["LoRA r=8"]]
-    most = settings["directions"]
-    chance = chance_of_overlap(list(entry["similarities"]["inputs"].values()), most)
-    rows = [
-        ("full's ΔW has over 10 times LoRA's rank, r = 8", BIDERMAN, needs["full"], [10 * 8]),
-        ("full's ΔW has over 10 times LoRA's rank, r = 1", BIDERMAN, needs["full"], [10 * 1]),
-        ("LoRA has intruder dimensions (r = 8)", SHUTTLEWORTH, counts["LoRA r=8"], [0]),
-        ("full fine-tuning has none: fewer than 1", SHUTTLEWORTH, [1], counts["full"]),
-        ("LoRA r = 1 has more of them than full", SHUTTLEWORTH, counts["LoRA r=1"], counts["full"]),
-        ("a high rank has fewer than a low one (64 and 8)", SHUTTLEWORTH, counts["LoRA r=8"], counts["LoRA r=64"]),
-        ("shrinking them by a quarter gives English back", SHUTTLEWORTH, regained, [0]),
-        (
-            "… more than turning down all of ΔW for as much loss",
-            OURS,
-            [dial - english for dial, (_, english) in zip(by_dial, at_intruders, strict=True)],
-            [0],
-        ),
-        ("the first direction of r = 8 is that of r = 64: φ > 0.5", HU, _phi(phi["r=8 and r=64"], 1), [0.5]),
-        ("two seeds of r = 8 share the first: φ > 0.5", OURS, _phi(phi["r=8, two seeds"], 1), [0.5]),
-        (f"two seeds share more of {most} directions than chance", HU, _phi(phi["r=8, two seeds"], most), chance),
-        ("LoRA's ΔW at r = 8 amplifies: factor above 1", HU, _median(runs["LoRA r=8"], "amplification"), [1]),
-        ("LoRA's ΔW at r = 64 does too", HU, _median(runs["LoRA r=64"], "amplification"), [1]),
-        (
-            "W is weak along ΔW: below halfway from chance to most",
-            HU,
-            [0.5],
-            [mean(r["emphasis"]) for r in runs["LoRA r=8"]],
-        ),
+    drawn = {name: contender["runs"] for name, contender in control["results"][language].items()}
+    base, most, phi = entry["base"][1], settings["directions"], entry["similarities"]["by_layer"]
+    inputs = list(entry["similarities"]["inputs"].values())
+    chance = {count: chance_of_overlap(inputs, count) for count in (1, most)}
+    by_dial = [
+        run["matched"]["loss"][1] - run["intruders shrunk"][off][1] for run in runs["LoRA r=8"]
+    ]  # one a seed: the English that intruders at three quarters leave less of than the dial does
+    of_runs, of_drawn = _about_updates(runs, epsilon, off), _about_updates(drawn, epsilon, off)
+    rows = [(text, source, *of_runs[text, source], *of_drawn[text, source]) for text, source in of_runs]
+    shrinking = [text for text, _ in of_runs].index("shrinking them by a quarter gives English back")
+    rows.insert(shrinking + 1, ("… more than turning down all of ΔW for as much loss", OURS, by_dial, [0]))
+    rows += [
+        ("the first direction of r = 8 is that of r = 64: φ > 0.5", HU, _phi(phi["r=8 and r=64"], 1), [0.5], chance[1]),
+        ("two seeds of r = 8 share the first: φ > 0.5", OURS, _phi(phi["r=8, two seeds"], 1), [0.5], chance[1]),
+        (f"two seeds share more of {most} directions than chance", HU, _phi(phi["r=8, two seeds"], most), chance[most]),
     ]
-    return [Claim(text, source, language, tuple(a), tuple(b), verdict(a, b)) for text, source, a, b in rows]
+    learned, random = _of_rank_8(runs, epsilon, off, base), _of_rank_8(drawn, epsilon, off, base)
+    rows += [
+        ("beside a random update: r = 8 takes fewer directions", OURS, random["directions"], learned["directions"]),
+        ("… it has more intruders", OURS, learned["intruders"], random["intruders"]),
+        ("… shrinking them gives back more of the lost English", OURS, learned["share"], random["share"]),
+        ("… it forgets more English", OURS, learned["English"], random["English"]),
+        ("… W is stronger along it", OURS, learned["emphasis"], random["emphasis"]),
+    ]
+    return [
+        Claim(text, source, language, tuple(a), tuple(b), judged(a, b, *control), tuple(control[0]) if control else ())
+        for text, source, a, b, *control in rows
+    ]
+
+
+def _about_updates(runs, epsilon, off):
+    """Return ``{(text, source): (above, below)}`` of the claims about updates alone, learned or random ones."""
+    counts = {name: [sum(run["intruders"][epsilon]) for run in several] for name, several in runs.items()}
+    needs = [mean(run["directions"]) for run in runs["full"]]
+    regained = [run["intruders shrunk"][-1][1] - run["intruders shrunk"][off][1] for run in runs["LoRA r=8"]]
+    emphasis = [mean(run["emphasis"]) for run in runs["LoRA r=8"]]
+    return {
+        ("full's ΔW has over 10 times LoRA's rank, r = 8", BIDERMAN): (needs, [10 * 8]),
+        ("full's ΔW has over 10 times LoRA's rank, r = 1", BIDERMAN): (needs, [10 * 1]),
+        ("LoRA has intruder dimensions (r = 8)", SHUTTLEWORTH): (counts["LoRA r=8"], [0]),
+        ("full fine-tuning has none: fewer than 1", SHUTTLEWORTH): ([1], counts["full"]),
+        ("LoRA r = 1 has more of them than full", SHUTTLEWORTH): (counts["LoRA r=1"], counts["full"]),
+        ("a high rank has fewer than a low one (64 and 8)", SHUTTLEWORTH): (counts["LoRA r=8"], counts["LoRA r=64"]),
+        ("shrinking them by a quarter gives English back", SHUTTLEWORTH): (regained, [0]),
+        ("LoRA's ΔW at r = 8 amplifies: factor above 1", HU): (_median(runs["LoRA r=8"], "amplification"), [1]),
+        ("LoRA's ΔW at r = 64 does too", HU): (_median(runs["LoRA r=64"], "amplification"), [1]),
+        ("W is weak along ΔW: below halfway from chance to most", HU): ([0.5], emphasis),
+    }
+
+
+def _of_rank_8(runs, epsilon, off, base):
+    """Return what is compared between a learned and a random update of rank 8, one number a seed each."""
+    paths = [run["intruders shrunk"] for run in runs["LoRA r=8"]]  # the last is the update as it is
+    return {
+        "directions": [mean(run["directions"]) for run in runs["LoRA r=8"]],
+        "intruders": [sum(run["intruders"][epsilon]) for run in runs["LoRA r=8"]],
+        "share": [(path[-1][1] - path[off][1]) / (path[-1][1] - base) for path in paths],
+        "English": [path[-1][1] for path in paths],
+        "emphasis": [mean(run["emphasis"]) for run in runs["LoRA r=8"]],
+    }
 
 
 def forgetting_claims(language, ranks=(1, 16, 64), result=None):

@@ -6,7 +6,7 @@ What is drawn lies in ``data/forgetting.json``; `lora_teach.pictures.forgetting.
 
 from lora_teach.live.explore import View
 from lora_teach.measure.results import load_result
-from lora_teach.pictures.forgetting.equal_learning import WAYS, band, equal_learning, finished, lies, lowest
+from lora_teach.pictures.forgetting.equal_learning import WAYS, equal_learning, finished, lies
 from lora_teach.plots.die import aloud, die_axis
 from lora_teach.plots.picture import Picture, show
 from lora_teach.plots.style import COLOURS, MARKERS, diamond, figure, legend, line, panels, styled
@@ -133,15 +133,12 @@ class Forgetting(View):
 
     def static_figure(self):
         """Return a row a language, a panel a contender, and the verdicts in words."""
-        words = "".join(
-            f" {name}: most is learned by {_learned(entry)}."
-            + "".join(f" {self._equal_learning(name, way, numbers=False)}." for way in DONE)
-            for name, entry in self.entries.items()
-        )
+        words = "".join(f" {self._equal_learning(name, 'strength', numbers=False)}." for name in self.entries)
         return show(
             self.draw_all(),
             "Solid: the finished update from ×0, the base, to ×1.5, with a mark a seed at ×1. Dotted: the way through "
-            "training. +: English where all are scaled to have learned equally much." + words,
+            "training. + (its height is in the title): English where all are scaled to have learned equally much."
+            + words,
         )
 
     @styled
@@ -164,8 +161,9 @@ class Forgetting(View):
                 if name in bands:
                     english = bands[name].mean
                     axes.plot([level], [english], "+", color=COLOURS["ink"], markersize=9, markeredgewidth=1.5)
-                    axes.annotate(f"{english:.2f}", (level, english), (7, 5), textcoords="offset points", size=9)
-                axes.set_title(name)
+                    axes.set_title(f"{name}: + {english:.2f}", size=10)
+                else:
+                    axes.set_title(name, size=10)
             for axes in row[len(paths) :]:
                 axes.set_visible(False)
             if language == self.first:
@@ -250,8 +248,3 @@ def _draw_rows(axes, bands, names):
     room = max(0.1 * (high - low), 0.05)
     axes.set_xlim(low - room, high + room)
     return drawn
-
-
-def _learned(entry):
-    best, *near = lowest({name: band([run["loss"][0] for run in runs]) for name, runs in finished(entry).items()})
-    return best + (f" ({len(near)} others undecided)" if near else "")

@@ -175,8 +175,8 @@ class Panel:
                 [], [], **line(role, linestyle="-", linewidth=1, markersize=11, markevery=[0], zorder=3)
             )
         axes.axhline(CHANCE, color=COLOURS["base"], linestyle=":", linewidth=1.2)
-        axes.annotate("chance", (1, CHANCE), (-3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-                      ha="right", size=9, color=COLOURS["base"])  # fmt: skip
+        axes.annotate("chance", (0, CHANCE), (4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+                      ha="left", size=9, color=COLOURS["base"])  # fmt: skip
         self.words = axes.annotate(
             f"blew up, or beyond {TOP:g}", (lrs[0], TOP), (-10, -2), textcoords="offset points", ha="right", va="top",
             size=9, visible=False,
