@@ -114,6 +114,7 @@ def draw_frames(hero, out):
     (out / folder).mkdir(parents=True)
     sentences = {}
     for places in itertools.product(*(range(len(places)) for places in stops.values())):
+        explorer.view.forget()  # a reader comes from anywhere
         sentence = explorer.move(**{name: stops[name][at] for name, at in zip(stops, places, strict=True)})
         pixels = explorer.picture.pixels()
         name = key(places)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_teach.page.heroes import HEROES, draw_frames
-from lora_teach.page.writing import TEMPLATES, Writer, style
+from lora_teach.page.writing import TEMPLATES, Writer, place, style
 from lora_teach.utils.outputs import try_folder
 
 import nbformat
@@ -97,21 +97,23 @@ def check_own(out):
 
 def _write(out, root, notebooks, heroes, say):
     """Write everything into an empty folder; return the numbers of pages and of frames."""
+    opened = {path: nbformat.read(path, as_version=4) for path in notebooks}
+    placed = {hero.notebook: hero_cell(hero, opened) for hero in heroes}  # before the minutes that drawing takes
     frames = {}
     for hero in heroes:
         frames[hero.notebook] = draw_frames(hero, out)
         say(f"{hero.notebook}: {len(frames[hero.notebook].sentences)} frames of {hero.view}")
-    opened = {path: nbformat.read(path, as_version=4) for path in notebooks}
-    placed = {path.stem: _hero_cell(path, opened[path], frames[path.stem]) for path in notebooks if path.stem in frames}
-    if lost := set(frames) - set(placed):
-        raise ValueError(f"no notebook {min(lost)}, which a hero in lora_teach/page/heroes.py stands in.")
     pages = [_page(path, notebook, path.stem in placed) for path, notebook in opened.items()]
     writer = Writer(root, notebooks)
     for index, (path, notebook) in enumerate(opened.items()):
         text, pictures = writer.notebook(
-            notebook, path, title=pages[index].question, heroes=placed.get(path.stem, {}),
-            previous=pages[index - 1] if index else None, next=pages[index + 1] if index + 1 < len(pages) else None,
-        )  # fmt: skip
+            notebook,
+            path,
+            title=pages[index].question,
+            heroes={placed[path.stem]: frames[path.stem]} if path.stem in placed else {},
+            previous=pages[index - 1] if index else None,
+            next=pages[index + 1] if index + 1 < len(pages) else None,
+        )
         (out / pages[index].file).write_text(text, encoding="utf-8")
         for name, content in pictures.items():
             (out / name).parent.mkdir(exist_ok=True)
@@ -128,8 +130,6 @@ def _write(out, root, notebooks, heroes, say):
 
 def _write_sources(out, writer):
     """Write a page for each file that is linked, and for each that those link to; return how many."""
-    from lora_teach.page.writing import place
-
     written = set()
     while todo := writer.links.sources - written:
         for file in sorted(todo):
@@ -141,12 +141,17 @@ def _write_sources(out, writer):
     return len(written)
 
 
-def _hero_cell(path, notebook, frames):
-    """Return ``{id of the cell that shows the hero: its frames}``: the first that makes the view and explores it."""
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and "explore(" in cell.source and f"{frames.hero.view}(" in cell.source:
-            return {cell.id: frames}
-    raise ValueError(f"{path.name} has no cell with explore({frames.hero.view}(…)): change lora_teach/page/heroes.py.")
+def hero_cell(hero, notebooks):
+    """Return the id of the cell that shows a hero: the first in its notebook that makes the view and explores it.
+
+    Raises:
+        ValueError: There is none in ``{path: notebook}``.
+    """
+    for path, notebook in notebooks.items():
+        for cell in notebook.cells if path.stem == hero.notebook else []:
+            if cell.cell_type == "code" and "explore(" in cell.source and f"{hero.view}(" in cell.source:
+                return cell.id
+    raise ValueError(f"{hero.notebook} has no cell with explore({hero.view}(…)): change lora_teach/page/heroes.py.")
 
 
 def _page(path, notebook, hero):
