@@ -28,7 +28,7 @@ class Page:
     name: str
     question: str
     read: str
-    hero: bool
+    sliders: str  # of its hero, nothing without one
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _write(out, root, notebooks, heroes, say):
     for hero in heroes:
         frames[hero.notebook] = draw_frames(hero, out)
         say(f"{hero.notebook}: {len(frames[hero.notebook].sentences)} frames of {hero.view}")
-    pages = [_page(path, notebook, path.stem in placed) for path, notebook in opened.items()]
+    pages = [_page(path, notebook, frames.get(path.stem)) for path, notebook in opened.items()]
     writer = Writer(root, notebooks)
     for index, (path, notebook) in enumerate(opened.items()):
         text, pictures = writer.notebook(
@@ -154,11 +154,12 @@ def hero_cell(hero, notebooks):
     raise ValueError(f"{hero.notebook} has no cell with explore({hero.view}(…)): change lora_teach/page/heroes.py.")
 
 
-def _page(path, notebook, hero):
-    """Read a notebook's title and card."""
+def _page(path, notebook, frames):
+    """Read a notebook's title and card, and the names of its hero's sliders."""
     first = notebook.cells[0].source
     read = re.search(r"\*\*Read\*\* (\d+ min)", first)
     number, _, words = path.stem.partition("_")
     name = f"{number} {words.replace('_', ' ').capitalize()}" if number.isdigit() else path.stem.capitalize()
     question = first.splitlines()[0].lstrip("# ")
-    return Page(f"{path.stem}.html", name, question, read[1] if read else "", hero)
+    sliders = ", ".join(label for _, label, *_ in frames.controls) if frames else ""
+    return Page(f"{path.stem}.html", name, question, read[1] if read else "", sliders)

@@ -88,6 +88,11 @@ class Renderer(IPythonRenderer):
         """Write a picture that lies on the page."""
         return super().image(text, self._links.src(url, self._beside), title)
 
+    def table_cell(self, text, align=None, head=False):
+        """Write a cell; a header without words, above the rows' names, is none."""
+        tag = "th" if head and text.strip() else "td"
+        return f"<{tag}{f' style=text-align:{align}' if align else ''}>{text}</{tag}>\n"
+
     def inline_math(self, body):
         """Write a formula within a line."""
         return convert(body)

@@ -42,7 +42,7 @@ def course(root):
         "execute_result",
         {"image/png": base64.b64encode(picture()).decode(), "text/plain": 'A picture of "nothing" & <no more>.'},
     )
-    table = v4.new_output("execute_result", {"text/markdown": "| $a$ |\n|---|\n| 1 |", "text/plain": "a"})
+    table = v4.new_output("execute_result", {"text/markdown": "| | $a$ |\n|---|---:|\n| b | 1 |", "text/plain": "a"})
     cells = [
         v4.new_markdown_cell(TEXT),
         v4.new_code_cell("explore(TurnItDown(None))", outputs=[shown]),

@@ -73,7 +73,7 @@ def test_text_code_formulas_and_outputs_of_a_notebook_are_there(page):
     assert outputs == ["a < b", "E: no"]
     assert page.select_one(".answer img")["alt"] == 'A picture of "nothing" & <no more>.'
     assert page.select_one(".answer img")["width"] == "30"
-    assert page.find("th").find("math")
+    assert [cell.name for cell in page.select("thead tr > *")] == ["td", "th"] and page.find("th").find("math")
 
 
 def test_every_frame_is_the_live_picture_pixel_for_pixel_with_its_sentence(built, page):
