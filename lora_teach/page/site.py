@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_teach.page import cheat_sheet
 from lora_teach.page.heroes import HEROES, draw_frames
 from lora_teach.page.writing import TEMPLATES, Writer, place, style
 from lora_teach.utils.outputs import try_folder
@@ -125,6 +126,7 @@ def _write(out, root, notebooks, heroes, say):
     sources = _write_sources(out, writer)
     (out / "style.css").write_text(style(), encoding="utf-8")
     shutil.copy(TEMPLATES / "template" / "heroes.js", out)
+    cheat_sheet.write(out)
     return len(pages) + 1 + sources, sum(len(hero.sentences) for hero in shown)
 
 
