@@ -3,24 +3,9 @@ from tests.notebooks.reading import NOTEBOOKS, Lesson
 
 import pytest
 
-# {rule: numbers of the notebooks that don't keep it yet}. One that keeps it passes, listed or not.
-NOT_YET = {
-    "reading_time_follows_from_the_text": "05 10 11",
-    "exercises_have_stars_and_minutes": "05 10 11",
-    "exercises_have_two_hints": "05 10 11",
-    "recap_has_sentences_to_remember": "05 10 11",
-    "links_to_the_notation": "05 10 11",
-}
-
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_anatomy(path, rule):
     problems = [f"{path.name}: {problem}" for problem in rule(Lesson(path))]
-    if problems and path.name[:2] in NOT_YET.get(rule.__name__, "").split():
-        pytest.xfail("\n".join(problems))
     assert not problems, "\n".join(problems)
-
-
-def test_what_is_not_yet_kept_names_rules():
-    assert set(NOT_YET) <= {rule.__name__ for rule in RULES}
