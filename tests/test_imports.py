@@ -23,7 +23,8 @@ LEVELS = [
     {"plots", "doctor", "measure"},
     {"live"},
     {"pictures"},
-    {"exercises", "cli", "__main__"},
+    {"exercises", "page"},
+    {"cli", "__main__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 # What only some parts import when they are themselves imported; inside a function it may be imported anywhere.
@@ -35,6 +36,8 @@ AT_IMPORT = {
     "peft": set(),
     "faker": set(),
     "gguf": set(),
+    "nbconvert": {"page"},
+    "latex2mathml": {"page"},
 }
 ANYWHERE = {"ipywidgets": {"live", "pictures"}, "matplotlib.pyplot": set()}
 

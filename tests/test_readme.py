@@ -27,7 +27,8 @@ def test_both_commands_stand_on_a_line_of_their_own(command):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_between_files_lead_somewhere(page):
-    assert list(dead_links(page, page.read_text(encoding="utf-8"))) == []
+    text = page.read_text(encoding="utf-8").replace("](../../deployments/github-pages)", "")  # GitHub's, of any fork
+    assert list(dead_links(page, text)) == []
 
 
 def test_python_in_the_readme_runs(capsys):

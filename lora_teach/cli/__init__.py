@@ -28,7 +28,7 @@ def main(arguments=None):
     options = parse(arguments)
     commands = {
         "open": open_course, "progress": show_progress, "train": train, "eval": evaluate, "generate": generate,
-        "xray": show_xray, "doctor": show_doctor, "export": export, "sweep": sweep,
+        "xray": show_xray, "doctor": show_doctor, "export": export, "sweep": sweep, "page": page,
     }  # fmt: skip
     with ended_by_sigterm() as came:
         status = _run(commands[options.command], options)
@@ -113,3 +113,15 @@ def export(options):
         save_gguf(model, file)
     say("It goes with a GGUF file of the same base: llama-cli -m BASE.gguf --lora " + str(options.gguf))
     print(options.gguf)
+
+
+def page(options):
+    """Build the course as a page."""
+    try:
+        from lora_teach.page.site import build
+    except ModuleNotFoundError as error:
+        raise BadInput(f"{error.name} is not installed: pip install -r requirements.txt") from None
+    with about("OUT", options.out):
+        built = build(options.out, say=say)
+    say(str(built))
+    print(options.out / "index.html")

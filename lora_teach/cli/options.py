@@ -7,7 +7,7 @@ from pathlib import Path
 from lora_teach.bases.registry import KNOWN, QUANTIZERS
 from lora_teach.loop.schedules import DECAYS
 
-COMMANDS = ("open", "progress", "train", "sweep", "eval", "generate", "xray", "doctor", "export")
+COMMANDS = ("open", "progress", "train", "sweep", "eval", "generate", "xray", "doctor", "export", "page")
 EXAMPLES = """examples:
   python -m lora_teach train --base smollm2 --data train.jsonl --rank 8 --alpha 16 --lr 1e-3 --steps 60 --out adapter
   python -m lora_teach train --base smollm2 --data train.jsonl --validation 0.1 --schedule cosine --out adapter
@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   python -m lora_teach xray adapter
   python -m lora_teach doctor adapter --base smollm2 --data train.jsonl
   python -m lora_teach export --base smollm2 --adapter adapter --gguf adapter.gguf
+  python -m lora_teach page site
 
 train.jsonl holds one {"prompt": ..., "completion": ...} or {"messages": [...]} a line."""
 
@@ -89,7 +90,12 @@ def _parser():
     exporting.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
     exporting.add_argument("--gguf", type=Path, required=True, metavar="FILE", help="the file to write")
     exporting.add_argument("--overwrite", action="store_true", help="replace the file")
-    for one in (training, sweeping, grading, writing, looking, asking, exporting):
+
+    paging = commands.add_parser(
+        "page", help="build the course as a page that needs no Python: text, pictures, sliders"
+    )
+    paging.add_argument("out", type=Path, metavar="OUT", help="folder for the page; one that is there is replaced")
+    for one in (training, sweeping, grading, writing, looking, asking, exporting, paging):
         one.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return whole
 

@@ -59,6 +59,9 @@ class View:
         """Return the end of a sentence that tells the guess; nothing without one, or where it is not ``shown``."""
         return f" Your guess{about}: {self.guess:{form}}{unit}." if shown and self.guess is not None else ""
 
+    def forget(self):
+        """Forget earlier moves, where the picture shows any: the next one is drawn as if it were the first."""
+
     def static_figure(self):
         """Return what a saved notebook shows, such as small multiples; None for the current picture."""
         return None

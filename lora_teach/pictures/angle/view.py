@@ -130,6 +130,10 @@ class Angle(View):
             + self.your_guess("g", unit=" %", shown=guessed and rank == RANKS[0])
         )
 
+    def forget(self):
+        """Forget earlier moves, whose marks are grey; what they trained is kept."""
+        self.place, self.earlier = None, []
+
     def _remember(self, place):
         """Make the place that was left the newest of the earlier ones; each stands there once."""
         if self.place not in (None, place):
