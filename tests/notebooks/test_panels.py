@@ -14,8 +14,6 @@ PLACE = re.compile(
     r"\bpanels?\b|\b(?:axis|row|column|bars?|curve) (?:at|on) (?:the )?(?:left|right|top)\b|[^()]* above\)"
 )
 LIVE = re.compile(r"\b(?:[Dd]rag|[Pp]ress|[Mm]ove the)\b")
-# {notebook: its views whose text names what the saved picture lacks}.
-NOT_YET = {"02": "Counts", "10": "CountsInFull", "11": "Spectra"}
 
 
 def told(text):
@@ -87,8 +85,6 @@ def _assigned(source, name):
 def test_text_under_a_picture_names_what_the_saved_picture_has(path, monkeypatch):
     for name, text in explored(path):
         problems = list(lacking(text, VIEWS[name], monkeypatch))
-        if problems and name in NOT_YET.get(path.name[:2], "").split():
-            pytest.xfail(f"{name}: {problems}")
         cure = "Name a panel by its title, in *italics*, or begin with what to drag"
         assert not problems, f"{path.name}: {name}'s saved picture lacks what the text names: {problems}. {cure}"
 
