@@ -30,6 +30,7 @@ RESULTS = {
     "variants": "python data/make_variants.py",
     "quantized": "python data/make_quantized.py",
     "rewards": "python data/make_rewards.py",
+    "json_reward": "python data/make_json_reward.py",
     "subspace": "python data/make_subspace.py",
     "batch_size": "python data/make_batch_size.py",
     "control": "python data/make_control.py",

@@ -1,8 +1,8 @@
 """Notebooks with their folded solutions filled in, or without them: for a test, for a teacher, for a class.
 
-    python tests/notebooks/solutions.py fill FOLDER     copies of all notebooks, each stub replaced by its solution
-    python tests/notebooks/solutions.py strip FOLDER    copies without the folded solutions; the hints stay
-    python tests/notebooks/solutions.py run             fills a temporary copy, executes it in order, minutes
+    python -m tests.notebooks.solutions fill FOLDER     copies of all notebooks, each stub replaced by its solution
+    python -m tests.notebooks.solutions strip FOLDER    copies without the folded solutions; the hints stay
+    python -m tests.notebooks.solutions run             fills a temporary copy, executes it in order, minutes
 
 In FOLDER the copies lie in notebooks/, beside links to data/ and lora_teach/, so that they run there.
 """
