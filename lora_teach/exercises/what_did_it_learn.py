@@ -1,57 +1,9 @@
-"""Exercises of notebook 11: the overlap φ of two given bases, intruders, and a choice by accuracy and forgetting."""
+"""Exercises of notebook 11: intruders, and a choice by accuracy and forgetting."""
 
 from lora_teach.exercises.check import Draw, attempt, cases, check, compare
 from lora_teach.measure.intruders import intruder_dimensions as right_intruders
-from lora_teach.measure.subspace import subspace_similarity as right_similarity
 
 import torch
-
-
-@check
-def check_phi(phi):
-    """Check that ``phi(A, B)`` is the overlap of the spaces that the columns of two matrices span."""
-    axes, draw = torch.eye(6, dtype=torch.float64), Draw()
-    skew, other, seven, one = (draw.matrix(12, size).double() for size in (3, 5, 7, 1))
-    given = [  # the skew ones first: every usual mistake gives another number there
-        (skew, other), (other, skew), (seven, other), (one, skew),
-        (axes[:, :2], axes[:, 1:5]),  # one axis in common
-        (3 * axes[:, :2], axes[:, :4]),  # columns of length 3; the first space lies in the other
-        (skew, skew @ draw.matrix(3, 3).double()),  # a space in two bases
-        (axes[:, :2], axes[:, 2:5]),  # nothing in common
-    ]  # fmt: skip
-    for A, B in cases(given):
-        compare(attempt(phi, A=A, B=B), right_similarity(A, B), _similarity_mistakes(A, B))
-    return "a space has φ = 1 with itself, whatever basis it is given in."
-
-
-def _similarity_mistakes(A, B):
-    """Return the usual wrong answers for these two bases."""
-    U, V = torch.linalg.qr(A).Q, torch.linalg.qr(B).Q
-    overlap, raw = U.T @ V, A.T @ B  # (i, j) each
-    lengths = (A / A.norm(dim=0)).T @ (B / B.norm(dim=0))
-    i, j = overlap.shape
-    squares, small, large = overlap.square().sum(), min(i, j), max(i, j)
-    not_orthonormal = (
-        "Their columns are neither orthogonal nor of length 1: torch.linalg.qr(A).Q is an orthonormal basis of the "
-        "same space."
-    )
-    return [
-        (overlap.norm() / small, "No square: φ has the squared norm, the sum of the squared entries."),
-        (overlap.abs().sum() / small, "Not |entries| but their squares are added: cosines are squared."),
-        (overlap.sum() / small, "The entries are squared before they are added, or signs cancel."),
-        (squares / large, "Divided by the larger number of directions. The smaller one makes a contained space 1."),
-        (squares / (i * j), "That is the mean squared cosine. φ divides the sum by min(i, j) alone."),
-        (squares / len(A), "Divided by the rows' number. φ divides by the smaller number of columns."),
-        (squares, "It is not divided by min(i, j) yet."),
-        (raw.square().sum() / small, f"A and B were taken as they are. {not_orthonormal}"),
-        ((U.T @ B).square().sum() / small, f"B was taken as it is: make both orthonormal. {not_orthonormal}"),
-        ((A.T @ V).square().sum() / small, f"A was taken as it is: make both orthonormal. {not_orthonormal}"),
-        (
-            lengths.square().sum() / small,
-            "The columns have length 1 now, but they are not orthogonal: what two of them share is counted twice. "
-            "torch.linalg.qr(A).Q does both.",
-        ),
-    ]
 
 
 @check

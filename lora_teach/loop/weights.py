@@ -64,10 +64,6 @@ def shifts(model):
     return causal and not getattr(getattr(base, "config", None), "is_encoder_decoder", False)
 
 
-def _architectures(config, model):
-    return [type(model).__name__, *(getattr(config, "architectures", None) or ())]
-
-
 def _check_is_a_mean(loss_fn):
     options = loss_fn.keywords if isinstance(loss_fn, partial) else {}
     reduction = options.get("reduction", getattr(loss_fn, "reduction", "mean"))
