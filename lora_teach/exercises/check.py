@@ -263,7 +263,8 @@ def _shown(value):
     if isinstance(value, list) and value and isinstance(value[0], tuple):
         return f"{len(value)} batches, the first of {', '.join(map(_shown, value[0]))}"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key!r}: {_shown(part)}" for key, part in value.items()) + "}"
+        shown = [f"{key!r}: {_shown(part)}" for key, part in value.items()]
+        return "{" + ", ".join(shown if len(shown) < 5 else [shown[0], f"… {len(shown)} in all"]) + "}"
     return cut(SHORT.repr(value), 80)
 
 

@@ -35,6 +35,15 @@ def check_dial(dial):
         after = model.state_dict()
         expect(before.keys() == after.keys(), "The model has other parameters afterwards: change numbers in place.")
         other = sum((after[name] != tensor).sum().item() for name, tensor in before.items())
+        left = max(
+            (after[f"{path}.weight"] - before[f"{path}.weight"] - strength * (A @ B).T).abs().max().item()
+            for path, (A, B) in given["updates"].items()
+        )
+        expect(
+            left > 1e-4,
+            "The update is still in the weights. Put back a copy that was made with .clone(): another name for the "
+            "same memory changes with it.",
+        )
         expect(
             not other,
             f"{other:,} numbers of the model have other bits afterwards. Keep a copy of each weight before, with "

@@ -63,7 +63,7 @@ class _Small(nn.Module):
         self.table = nn.Embedding(5, 6)
         self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
         self.blocks = nn.ModuleList([nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 9), nn.Tanh(), _Own(9, 6))])
-        self.read = nn.Linear(6, 6)
+        self.out_proj = nn.Linear(6, 6)
         if tied:
             self.head.weight = self.table.weight
         with torch.no_grad():
@@ -75,7 +75,7 @@ class _Small(nn.Module):
         x = x + self.attention(x, x, x, need_weights=False)[0]
         for block in self.blocks:
             x = x + block(x)
-        return self.head(torch.tanh(self.read(x)))
+        return self.head(torch.tanh(self.out_proj(x)))
 
 
 class _Own(nn.Linear):
@@ -97,6 +97,7 @@ def _check_layers(layers, base, tied, rank, alpha):
     kinds = {
         "blocks.0.1": "Look in the containers too: named_modules() goes all the way down.",
         "blocks.0.3": "A subclass of nn.Linear is an nn.Linear: ask isinstance.",
+        "out_proj": "Only the out_proj inside an nn.MultiheadAttention is never called; this one is.",
         "head": "Here the head has a weight of its own. Compare the tensors: module.weight is table.weight.",
     }
     for name in sorted(wanted - found):

@@ -115,6 +115,7 @@ class _Run:
              "keep copies, .detach().clone(), since the optimiser goes on in the same memory."),
             (self.train(zero=False), "The gradients of all steps add up: optimizer.zero_grad() belongs in each step."),
             (self.train(weight_decay=0.01), "AdamW's own weight decay, 0.01, pulls A and B to zero: weight_decay=0."),
+            (self.train(start=True), "The start was kept: look after every `every` steps, not before the first."),
             (self.train(every=1), "That is the best of all steps: look after every `every` steps alone."),
             (self.train(judge=self.batches[0]), "The best was chosen on a training batch: use the validation batch."),
             (self.train(lr=1e-3), "The learning rate was not used."),
@@ -127,13 +128,16 @@ class _Run:
         ]
         return right, different
 
-    def train(self, back=True, zero=True, every=None, judge=None, lr=None, early=False, also=False,
+    def train(self, back=True, zero=True, every=None, judge=None, lr=None, early=False, also=False, start=False,
               kind=torch.optim.AdamW, weight_decay=0.0):  # fmt: skip
         """Return (best loss, the numbers then, last loss); the arguments make the usual mistakes."""
         model, layers, _ = self.start()
         parameters = list(layers["0"].parameters())
         optimizer = kind(parameters, lr=lr or self.lr, weight_decay=weight_decay)
         looks = []
+        if start:
+            inputs, targets = self.validation
+            looks.append((F.mse_loss(model(inputs), targets).item(), _copy(parameters)))
         for step in range(1, self.steps + 1):
             before = _copy(parameters)
             inputs, targets = self.batches[(step - 1) % len(self.batches)]

@@ -113,7 +113,7 @@ def hooks_left(model, updates, strength, noise):
         (dialling(lambda A, B, s: 2 * s * (A @ B).T), "The update is there twice"),
         (added_to_nothing, "the names of the model alone"),
         (only_the_first, "Only one layer was changed"),
-        (dialling(lambda A, B, s: s * (A @ B).T, back=False), "have other bits afterwards"),
+        (dialling(lambda A, B, s: s * (A @ B).T, back=False), "still in the weights"),
         (by_subtraction, "what is subtracted was rounded"),
         (hooks_left, "is a hook left on it?"),
         (lambda *given: solution(*given) and None, "came: None"),

@@ -344,7 +344,7 @@ def all_frozen(model, layers):
 
 def half_weights(model, layers):
     with torch.no_grad():
-        model.read.weight.mul_(1.0001)
+        model.out_proj.weight.mul_(1.0001)
     return layers
 
 
@@ -359,7 +359,8 @@ def half_weights(model, layers):
         (adapting(chosen=lambda name, module, right: right and name != "head"), "the head has a weight of its own"),
         (adapting(chosen=lambda name, module, right: right and "." not in name), "Look in the containers too"),
         (adapting(chosen=lambda name, module, right: right and type(module) is torch.nn.Linear), "ask isinstance"),
-        (adapting(chosen=lambda name, module, right: right and name != "read"), "read has no layer"),
+        (adapting(chosen=lambda name, module, right: right and name != "out_proj"), "out_proj has no layer"),
+        (adapting(chosen=lambda name, module, right: right and not name.endswith("out_proj")), "this one is"),
         (adapting(make=lambda i, o, r, alpha: LoRALayer(o, i, r, alpha)), "the wrong way round"),
         (adapting(make=lambda i, o, r, alpha: LoRALayer(i, o, r)), "the scaling at"),
         (adapting(make=lambda i, o, r, alpha: LoRALayer(i, o, 1, alpha)), "is expected"),

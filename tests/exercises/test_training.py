@@ -128,7 +128,7 @@ def test_wrong_strengths_do_not_pass(wrong):
 
 
 def fitting(kind=torch.optim.AdamW, decay=0.0, zero=True, every=None, judged=None, back=True, clone=True, stream=cycle,
-            more=0, what=None, pick=min, returned=None, with_validation=False, rate=None):  # fmt: skip
+            more=0, what=None, pick=min, returned=None, with_validation=False, rate=None, start=False):  # fmt: skip
     """A fit whose parts can be exchanged for wrong ones."""
 
     def fit(model, layers, batches, loss_fn, validation, lr, steps, every_):
@@ -136,6 +136,8 @@ def fitting(kind=torch.optim.AdamW, decay=0.0, zero=True, every=None, judged=Non
         optimizer = kind(given, lr=rate or lr, weight_decay=decay)
         parameters = [p for layer in layers.values() for p in layer.parameters()]
         best, kept, losses = None, [], []
+        if start:
+            best, kept = loss_fn(model(validation[0]), validation[1]).item(), [p.detach().clone() for p in parameters]
         for step, (inputs, targets) in zip(range(1, steps + 1 + more), stream(batches), strict=False):
             if zero:
                 optimizer.zero_grad()
@@ -212,6 +214,7 @@ def test_blank_loops_are_todo(stub):
         (fitting(zero=False), "The gradients of all steps add up"),
         (fitting(decay=0.01), "weight_decay=0"),
         (fitting(every=1), "the best of all steps"),
+        (fitting(start=True), "The start was kept"),
         (fitting(judged=lambda batches: batches[0]), "steps were asked for"),
         (fitting(pick=max), "the numbers of the last step"),
         (fitting(rate=1e-3), "The learning rate was not used"),
