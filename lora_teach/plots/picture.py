@@ -28,7 +28,8 @@ def settle(figure):
 
 def kept_png(pixels):
     """A file's PNG of uint8 ``(height, width, 3)``: 256 colours, a third of the size; equal pixels give equal bytes."""
-    fitted = Image.fromarray(pixels).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    # The colours that cover all there are, few pixels' ones too: those of a colour bar, say.
+    fitted = Image.fromarray(pixels).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     return _encoded(fitted, "PNG", optimize=True)
 
 

@@ -101,8 +101,9 @@ class OwnRate(View):
             for name in (*dict.fromkeys(map(beside, names)), *names)
         ]
         sentence = (
-            f"Digits {self.task}: read right at {shared:g}, then each at its own rate (large mark): {'; '.join(words)}."
-            f" A random update of the same size reads one in ten.{self.your_guess('g', about=f' for {self.start}')}"
+            f"Test digits {self.task}, read right at {shared:g}, then each at its own rate (large mark): "
+            f"{'; '.join(words)}. "
+            f"A random update of the same size reads one in ten.{self.your_guess('g', about=f' for {self.start}')}"
         )
         return show(self.draw_lines(names, shared), sentence)
 
