@@ -3,8 +3,8 @@
     python -m tests.notebooks.slides OUT [--reveal URL]
 
 Open a file in a browser: right goes to the next section, down to its pictures, S shows the notes. The slides move by
-reveal.js, which nbconvert's page fetches, with its helpers, from public addresses: the class needs a network. ``--reveal``
-takes another address for it.
+reveal.js, which nbconvert's page fetches, with its helpers, from public addresses: the class needs a network.
+``--reveal`` takes another address for it.
 """
 
 import argparse
