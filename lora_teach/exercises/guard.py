@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +125,13 @@ def _by_thread(seconds):
     try:
         yield
     finally:
-        over.set()
-        watcher.join()
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(learner, None)  # one that has not arrived yet
+        ended = False
+        while not ended:
+            # One that has not arrived yet arrives here. Taken back by NULL, CPython 3.11 would look for it for ever:
+            # each step slower, and under sys.settrace, as debuggers set it, the first function would never begin.
+            with suppress(TooLong):
+                over.set()
+                watcher.join()
+                for _ in range(1000):
+                    pass
+                ended = True

@@ -4,6 +4,7 @@ import math
 import pickle
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -489,3 +490,29 @@ def test_draws_are_the_same_in_every_run(noise):
 )
 def test_a_number_that_is_another_is_told(got, expected, words):
     assert words in said(got, expected)
+
+
+TRACED = """
+import sys, threading
+from lora_teach.exercises.guard import TooLong, time_limit
+
+def run():
+    for seconds in (5, 0.05):
+        try:
+            with time_limit(seconds):
+                while seconds < 1:
+                    pass
+        except TooLong:
+            print("stopped")
+
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+sys.settrace(lambda *event: None)
+(lambda: print("goes on"))()
+"""
+
+
+def test_a_limit_in_a_thread_leaves_nothing_on_which_a_traced_function_waits_for_ever():
+    done = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split("\n") == ["stopped", "goes on", ""], done.stderr
