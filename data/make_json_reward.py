@@ -30,7 +30,7 @@ SETTINGS = {
     "prompts": 2,
     "answers": 6,
     "max_new_tokens": 40,
-    "seed": 0,
+    "seeds": [0],
 }
 ASKED = "Answer with a JSON object that has the keys who, where and when, and nothing else.\n"
 PARTLY = 0.3
@@ -56,7 +56,7 @@ def sat(model, tokenizer, exam, settings):
         tokenizer, [one.sentence for one in exam], encoder(tokenizer), size=1, max_new_tokens=settings["max_new_tokens"]
     )
     with evaluating(model), torch.random.fork_rng():
-        torch.manual_seed(settings["seed"])
+        torch.manual_seed(settings["seeds"][0])
         answers = write(model).texts
     marks = [appointments.grade(one, answer) for one, answer in zip(exam, answers, strict=True)]
     counts = {key: sum(mark[key] for mark in marks) for key in ("valid", *appointments.KEYS)}
@@ -68,7 +68,7 @@ def run(settings, model=None, tokenizer=None, exam=None, say=print):
     if model is None:
         model, tokenizer = load_smollm2()
     exam = exam or appointments.exam(12)
-    torch.manual_seed(settings["seed"])
+    torch.manual_seed(settings["seeds"][0])
     model = LoRAModel(model, rank=settings["rank"])
     sentences = [one.sentence for one in appointments.training(200)]
     write = CompletionWriter(
@@ -76,7 +76,7 @@ def run(settings, model=None, tokenizer=None, exam=None, say=print):
         max_new_tokens=settings["max_new_tokens"],
     )  # fmt: skip
     rollouts = Rollouts(
-        model, write, lambda answer, sentence: score(answer), kl=settings["kl"], form="grpo", seed=settings["seed"]
+        model, write, lambda answer, sentence: score(answer), kl=settings["kl"], form="grpo", seed=settings["seeds"][0]
     )
     before, start = sat(model, tokenizer, exam, settings), time.process_time()
     say(f"before: {before}")
