@@ -99,6 +99,10 @@ def check_own(out):
 def _write(out, root, notebooks, heroes, say):
     """Write everything into an empty folder; return the numbers of pages and of frames."""
     opened = {path: nbformat.read(path, as_version=4) for path in notebooks}
+    for cell in (cell for notebook in opened.values() for cell in notebook.cells if cell.cell_type == "code"):
+        cell.outputs = [
+            one for one in cell.outputs if one.get("data") != {}
+        ]  # what hides a folded answer in JupyterLab
     placed = {hero.notebook: hero_cell(hero, opened) for hero in heroes}  # before the minutes that drawing takes
     frames = {}
     for hero in heroes:
