@@ -73,7 +73,9 @@ def fit(model, layers, batches, loss_fn, validation, lr, steps, every):
     Args:
         validation: One batch, ``(inputs, targets)``, looked at after every so many steps.
     """
-    whole = _Together(model.requires_grad_(False), layers)
+    if isinstance(model, nn.Module):  # a function around one, frozen already, does as well
+        model.requires_grad_(False)
+    whole = _Together(model, layers)
     options = dict(lr=lr, steps=steps, validation=[validation], validate_every=every, progress=False)
     history = train(whole, batches, loss_fn, **options)
     return min(loss for _, loss in history.validation)

@@ -102,3 +102,12 @@ def test_progress_shows_the_same_on_the_command_line(file, capsys):
     assert "02  MyLayer           yours,   3 lines" in said and "04  fit               the library's" in said
     assert main(["progress", str(file.parent / "none")]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_the_librarys_loop_takes_a_function_around_a_frozen_model_too():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3))
+    layers = ready_made.adapt(model, rank=2, alpha=2)
+    batch = torch.ones(5, 4), torch.zeros(5, 3)
+    args = [batch], torch.nn.functional.mse_loss, batch, 0.05, 8, 2
+    first = torch.nn.functional.mse_loss(model(batch[0]), batch[1]).item()
+    assert ready_made.fit(lambda inputs: model(inputs), layers, *args) < first
