@@ -3,14 +3,13 @@
 import inspect
 from collections.abc import Mapping
 
-from lora_teach.loop.weights import shifts
+from lora_teach.loop.weights import IGNORED, shifts
 from lora_teach.overlay.names import base_of
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, pad
 
-IGNORED = -100  # the label that transformers' losses leave out
 WORTH_IT = 0.9  # of the positions; above this share, picking some out saves nothing
 OTHERS = ("logits_to_keep", "shift_labels", "num_items_in_batch")  # a batch with one of these has its own way
 

@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from lora_teach.loop.randomness import IsolatedRandomness
+from lora_teach.loop.weights import IGNORED
 from lora_teach.overlay.inspection import overlays
 from lora_teach.utils.evaluating import evaluating
 from lora_teach.utils.validation import check_choice
@@ -21,7 +22,6 @@ from lora_teach.utils.validation import check_choice
 import torch
 import torch.nn.functional as F
 
-IGNORED = -100  # the target of a token that the model did not write: a prompt's, or padding
 FORMS = ("reinforce", "grpo")
 SMALL = 1e-4  # added to a group's standard deviation, as in TRL: a group of equal rewards divides by it
 

@@ -8,6 +8,7 @@ from lora_teach.overlay.names import base_of
 import torch
 from torch.nn.modules.loss import _WeightedLoss
 
+IGNORED = -100  # the target that cross entropy and the losses of transformers' leave out
 SHIFTED = ("ForCausalLM", "ForConditionalGeneration")  # losses of transformers' that leave out the first label
 UNNAMED = ("GPT2LMHeadModel", "BertLMHeadModel", "CTRLLMHeadModel", "OpenAIGPTLMHeadModel")  # so do these, unnamed
 
@@ -46,7 +47,7 @@ def counted(batch, loss_fn, model):
 def ignored_by(loss_fn):
     """Return the target that ``loss_fn`` does not count."""
     options = loss_fn.keywords if isinstance(loss_fn, partial) else {}
-    return options.get("ignore_index", getattr(loss_fn, "ignore_index", -100))
+    return options.get("ignore_index", getattr(loss_fn, "ignore_index", IGNORED))
 
 
 def rows_of(batch):

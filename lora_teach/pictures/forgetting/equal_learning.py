@@ -44,16 +44,6 @@ def lies(one, other):
     return "above" if one.low > other.high else "below" if one.high < other.low else "undecided"
 
 
-def lowest(bands):
-    """Return who has the lowest mean, and after it those whose bands overlap with its; one name is a clear result.
-
-    >>> lowest({"a": Band(2.0, 1.9, 2.1), "b": Band(1.7, 1.6, 1.8), "c": Band(1.85, 1.79, 1.95)})
-    ['b', 'c']
-    """
-    best, *others = sorted(bands, key=lambda name: bands[name].mean)
-    return [best, *(name for name in others if lies(bands[name], bands[best]) == "undecided")]
-
-
 def runs_of(entry, name, lr=None):
     """Return a contender's runs at this learning rate, or at the chosen one, in the order of their seeds."""
     lr = entry["lr"].get(name) if lr is None else lr
