@@ -76,7 +76,8 @@ def training_steps(
             leaves the shards on the model's device; a device moves them there block by block.
         capture: On a GPU, record the step once for each shape of batch, as a CUDA graph, and replay it: the same
             numbers in less time, where batches come in a few shapes. What ``loss_fn``, hooks and a forward of your own
-            do in Python happens while it is recorded only. Where it can't be, a warning says why.
+            do in Python happens while it is recorded only. Where it can't be, a warning says why. After
+            ``model.base_model.compile()`` the graph has fewer kernels; compiling takes a minute or more.
         seed: Seeds shuffling and dropout; your own random numbers are not touched.
         checkpoint: Folder in which the run is kept. An existing run is resumed: its steps are yielded at once, and
             it ends bit-identical to one that was never killed. A run of other data, another base, adapter or optimiser,
@@ -130,7 +131,7 @@ def training_steps(
         run.settle()
         rollback = Rollback(named, steps, given, ctrl_c)
         given_to_all = model, loss_fn, optimizer, max_grad_norm, rollback
-        update = partial(_update, team, *given_to_all)
+        update = partial(_update, team, *given_to_all, recorded=capture)
         if capture:
             update = Captured(update, *given_to_all)
         for index in range(len(done) + 1, steps + 1):
@@ -151,17 +152,21 @@ def training_steps(
                 yield step
 
 
-def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, index):
-    """Make update number ``index`` on this team's batches ``parts``, as if they were one; return their loss before."""
+def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, index, recorded):
+    """Make update number ``index`` on this team's batches ``parts``, as if they were one; return their loss before.
+
+    A step that is to be ``recorded`` asks for all logits, as the graph does, whose shapes don't follow the labels.
+    """
     check_gradients_are_on()
     if not model.training:
         model.train()
     optimizer.zero_grad(set_to_none=True)
     value = 0.0
     for number, (batch, weight) in enumerate(team.shares(parts, loss_fn, model)):
+        asked = (batch, loss_fn) if recorded else where_labels_count(model, batch, loss_fn)
         with team.computing(last=number == len(parts) - 1):
             with rollback.ctrl_c.let_in():
-                loss = loss_of(team.learner(model), *where_labels_count(model, batch, loss_fn))  # the forward pass
+                loss = loss_of(team.learner(model), *asked)  # the forward pass
                 value += team.total(loss.item() * weight if weight else 0.0)  # a mean over no target is nan, no part
             rollback.check_loss(value, index, parts[number], loss_fn)
             factor = weight * team.size  # the gradients of several processes are averaged

@@ -5,9 +5,10 @@
 Random weights in bfloat16, SmolLM2-135M's sizes at 4 × 128 and 16 × 512 and Llama-3.2-1B's at 8 × 512; rank 8 on all
 linear layers, AdamW in one kernel, one batch. Nothing is fetched. Each way has the GPU to itself: a base of its own,
 built, trained and dropped. Full fine-tuning and PEFT are plain loops that look at the loss after each step; ours is
-`training_steps`, with all that it checks. Median of a step's wall-clock milliseconds with quartiles; peak GiB that the
-allocator gave out, and GiB that it took from the device, graphs included. The floor is the step's FLOPs at the rate at
-which this GPU multiplies two large bfloat16 matrices.
+`training_steps`, with all that it checks; "compiled" means that `torch.compile` has joined the base's small kernels,
+and ours beside them. Median of a step's wall-clock milliseconds with quartiles; peak GiB that the allocator gave out,
+and GiB that it took from the device, graphs included; the seconds of the first step, in which it compiles. The floor
+is the step's FLOPs at the rate at which this GPU multiplies two large bfloat16 matrices.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from lora_teach.measure.flops import predict_flops
 import torch
 
 CASES = [("SmolLM2-135M", 4, 128), ("SmolLM2-135M", 16, 512), ("Llama-3.2-1B", 8, 512)]
-WAYS = ["full", "full captured", "PEFT", "PEFT captured", "ours", "ours captured"]
+WAYS = ["full", "full captured", "PEFT", "PEFT captured", "ours", "ours captured", "ours compiled, captured"]
 RANK, RATE, WARM_UP, GIB = 8, 1e-5, 5, 2**30
 
 
@@ -36,7 +37,10 @@ def adapted(base, way):
     if way.startswith("full"):
         return base.train()
     if way.startswith("ours"):
-        return LoRAModel(base, rank=RANK, alpha=2 * RANK)
+        model = LoRAModel(base, rank=RANK, alpha=2 * RANK)
+        if "compiled" in way:
+            base.compile()
+        return model
     import peft
 
     return peft.get_peft_model(base, peft.LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear")).train()
@@ -111,14 +115,17 @@ def measure(name, batch_size, seq_len, way, steps):
         run = ours(model, batch, total, captured)
     else:
         run = plain_captured(model, batch, total) if captured else plain(model, batch, total)
-    found = list(run)
+    started = time.perf_counter()
+    found = [next(run)]
+    first = time.perf_counter() - started
+    found += run
     low, middle, high = statistics.quantiles(
         [1000 * seconds for _, seconds in found[WARM_UP:]], n=4, method="inclusive"
     )
     row = {
         "model": name, "batch": batch_size, "seq": seq_len, "way": way, "milliseconds": [low, middle, high],
         "peak GiB": torch.cuda.max_memory_allocated() / GIB, "reserved GiB": torch.cuda.max_memory_reserved() / GIB,
-        "losses": [loss for loss, _ in found],
+        "first step seconds": first, "losses": [loss for loss, _ in found],
     }  # fmt: skip
     return row
 
@@ -150,8 +157,8 @@ def main():
     started, rate = time.perf_counter(), matmul_rate()
     device = torch.cuda.get_device_name()
     print(f"torch {torch.__version__}, {device}, {rate / 1e12:.0f} TFLOP/s in a large bfloat16 product", flush=True)
-    print(f"{'case':22} {'way':14} {'ms':>8} {'quartiles':>17} {'over PEFT':>9} {'floor':>6} {'share':>6} {'peak':>6} "
-          f"{'reserved':>8} GiB  {'loss':>7}")  # fmt: skip
+    print(f"{'case':22} {'way':23} {'ms':>8} {'quartiles':>17} {'over PEFT':>9} {'floor':>6} {'share':>6} {'peak':>6} "
+          f"{'reserved':>8} GiB  {'first':>5} s {'loss':>7}")  # fmt: skip
     rows = []
     for name, batch_size, seq_len in CASES:
         case = f"{name} {batch_size}×{seq_len}"
@@ -164,7 +171,7 @@ def main():
             try:
                 made[way] = measure(name, batch_size, seq_len, way, options.steps)
             except Exception as error:  # of one way, such as too little memory: the others are measured all the same
-                print(f"{case:22} {way:14} failed: {type(error).__name__}: {str(error)[:200]}", flush=True)
+                print(f"{case:22} {way:23} failed: {type(error).__name__}: {str(error)[:200]}", flush=True)
                 continue
             finally:
                 gc.collect()
@@ -174,9 +181,9 @@ def main():
             low, middle, high = row["milliseconds"]
             over = middle / made["PEFT"]["milliseconds"][1] if "PEFT" in made else float("nan")
             floor, spread = row["floor milliseconds"], f"({low:.1f} to {high:.1f})"
-            print(f"{case:22} {way:14} {middle:8.2f} {spread:>17} {over:9.3f} {floor:6.1f} {floor / middle:6.2f} "
-                  f"{row['peak GiB']:6.2f} {row['reserved GiB']:8.2f}      {row['losses'][-1]:7.4f}",
-                  flush=True)  # fmt: skip
+            print(f"{case:22} {way:23} {middle:8.2f} {spread:>17} {over:9.3f} {floor:6.1f} {floor / middle:6.2f} "
+                  f"{row['peak GiB']:6.2f} {row['reserved GiB']:8.2f}      "
+                  f"{row['first step seconds']:5.1f}   {row['losses'][-1]:7.4f}", flush=True)  # fmt: skip
             rows.append(row)
     if options.out:
         whole = {

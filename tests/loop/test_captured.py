@@ -107,6 +107,14 @@ def test_the_first_batch_of_each_shape_runs_as_it_is_written_and_the_others_as_a
     assert close(model, other)
 
 
+def test_the_step_before_a_graph_asks_the_model_for_what_the_graph_asks(pretend):
+    model, asked = LoRAModel(tiny_model(), rank=4), []  # or a compiled model would compile anew while it is recorded
+    model.register_forward_pre_hook(lambda _, args, kwargs: asked.append(set(kwargs)), with_kwargs=True)
+    train(model, chats([9]), None, steps=4, capture=True, progress=False)
+    assert len(pretend) == 3 and len(asked) == 4
+    assert all(keys == asked[0] for keys in asked) and "labels" in asked[0]
+
+
 @pytest.mark.parametrize("at", [1, 2, 3, 7])
 def test_what_is_not_finite_is_undone_as_without_capture(pretend, at):
     def stopped(**options):
@@ -253,6 +261,21 @@ def test_captured_and_eager_agree(case, replays):
     assert history.loss == pytest.approx(expected.loss, rel=1e-4)
     assert history.lr == pytest.approx(expected.lr)
     assert close(model, other)
+
+
+@cuda
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own
+def test_a_compiled_base_is_recorded_as_it_was_compiled(replays):
+    def compiled():
+        model = LoRAModel(tiny_model(), rank=4)
+        model.base_model.compile()
+        return model
+
+    model, history = run(compiled, chats([6, 9]), None, capture=True)
+    other, expected = run(lambda: LoRAModel(tiny_model(), rank=4), chats([6, 9]), None)
+    assert len(replays) >= 40
+    assert history.loss == pytest.approx(expected.loss, rel=1e-4)
+    assert close(model, other, limit=1e-3)
 
 
 @cuda
