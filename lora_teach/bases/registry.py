@@ -9,6 +9,7 @@ from lora_teach.bases.quantized import quantize_, quantize_with_bitsandbytes_
 from lora_teach.bases.smollm2 import load_smollm2
 from lora_teach.datasets import chats, names
 from lora_teach.datasets.jsonl import NOT_USED, Example, check_text, located, read_objects, refuse_unused
+from lora_teach.model import LoRAModel
 from lora_teach.utils.evaluating import evaluating
 from lora_teach.utils.validation import check_choice
 
@@ -101,8 +102,11 @@ class TextBase:
             progress: Show a bar (on stderr).
 
         Raises:
-            ValueError: An example that the chat template refuses, or one too long for the model to answer.
+            ValueError: Another model, an example that ends with its answer or that the chat template refuses, or one
+                that is too long.
         """
+        if (model.base_model if isinstance(model, LoRAModel) else model) is not self.model:
+            raise ValueError("the model is not this base's own, nor over it. Use TextBase(model, tokenizer).")
         self._check_embedded([chats.padding(self.tokenizer)])
         asked, marks = [], chats.marks_of(self.tokenizer)
         for number, example in enumerate(examples, start=1):

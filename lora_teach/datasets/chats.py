@@ -63,8 +63,10 @@ def encode(messages, tokenizer, marks=None):
 
 
 def prompt_ids(messages, tokenizer, marks=None):
-    """Return the token ids after which the assistant's answer begins; ValueError as of `encode`."""
+    """Return the token ids after which the assistant's answer begins; ValueError as of `encode`, or if it is there."""
     _check_no_marks(messages, tokenizer, marks)
+    if messages and messages[-1]["role"] == "assistant":
+        raise ValueError("its last message is the assistant's: the model would read the answer first. Leave it out.")
     return _ids(messages, tokenizer, add_generation_prompt=True)
 
 

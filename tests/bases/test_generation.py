@@ -1,5 +1,6 @@
 """Greedy generation is greedy whatever the model's generation config says, and ends at each of its end marks."""
 
+from lora_teach import LoRAModel
 from lora_teach.bases.generation import generating_greedily
 from lora_teach.bases.registry import NamesBase, TextBase
 from lora_teach.datasets import names
@@ -139,3 +140,18 @@ def test_a_model_in_pefts_wrapper_generates_greedily_too():
     with generating_greedily(wrapped, word_tokenizer(), 3, 0):
         assert inner.generation_config.max_new_tokens == 3
     assert inner.generation_config is found
+
+
+def test_another_model_is_refused_since_its_own_would_answer():
+    base, other = text_base(), tiny_model()
+    assert answers(base) == base.answer(LoRAModel(base.model, rank=2), [base.asked(p) for p in PROMPTS], 12)
+    for model in (other, LoRAModel(other, rank=2)):
+        with pytest.raises(ValueError, match=r"not this base's own.*TextBase\(model, tokenizer\)"):
+            base.answer(model, [base.asked("is")])
+
+
+def test_a_conversation_that_ends_with_its_answer_is_refused_with_its_number():
+    base = text_base()
+    told = [*base.asked("is"), {"role": "assistant", "content": "red"}]
+    with pytest.raises(ValueError, match="example 2: .*the model would read the answer first"):
+        base.answer(base.model, [base.asked("is"), told])

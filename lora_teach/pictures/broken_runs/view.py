@@ -56,8 +56,8 @@ class BrokenRuns(View):
         ends = "; ".join(f"{mistake}: {_end(losses):.2f}" for mistake, losses in broken.items())
         sentence = (
             f"Loss over {STEPS} steps with one mistake (orange) and with none (grey). Last {WINDOW}, mean in nats: "
-            f"none: {_end(self.losses('none')):.2f}; {ends}. Pale line: guessing. A loss above {TOP:g} is drawn at {TOP:g}."
-            f"{self.your_guess(unit=' nats')}"
+            f"none: {_end(self.losses('none')):.2f}; {ends}. Pale line: guessing. "
+            f"A loss above {TOP:g} is drawn at {TOP:g}.{self.your_guess(unit=' nats')}"
         )
         return show(draw_losses(broken, self.losses("none"), {"lr 0.00002": self.guess}), sentence)
 
