@@ -134,19 +134,19 @@ def test_the_control_changes_the_list(words):
         for sighting in (
             "LoRA has intruder dimensions (r = 8)",
             "LoRA's ΔW at r = 8 amplifies: factor above 1",
-            "W is weak along ΔW: below halfway from chance to most",
+            "W is weak along ΔW: halfway from chance to most is above it",
         ):
             assert said[sighting] == "holds at random too"
         for learned in (
-            "beside a random update: r = 8 takes fewer directions",
+            "a random update takes more directions than r = 8",
             "two seeds share more of 8 directions than chance",
             "… W is stronger along it",
             "… it forgets more English",
         ):
             assert said[learned] == "holds here"
         for sentence in (
-            "full fine-tuning has none: fewer than 1",
-            "a high rank has fewer than a low one (64 and 8)",
+            "full fine-tuning has none: 1 is above its count",
+            "a low rank has more than a high one (8 and 64)",
             "the first direction of r = 8 is that of r = 64: φ > 0.5",
             "full's ΔW has over 10 times LoRA's rank, r = 8",
         ):
@@ -192,8 +192,8 @@ def test_rank_1_on_icelandic_ends_with_less_learned_and_less_forgotten_and_has_f
 ):
     said = words["Icelandic"]
     assert said["LoRA r=1 learns less than full: ends at a higher loss"] == "holds here"
-    assert said["LoRA r=1 forgets less than full"] == "holds here"
-    assert said["LoRA r=1 forgets less where both have learned equally much"] == "fails here"
+    assert said["full forgets more than LoRA r=1"] == "holds here"
+    assert said["full forgets more than LoRA r=1 where both have learned equally much"] == "fails here"
 
 
 def test_the_guess_about_forgetting_is_of_rank_1_where_all_are_scaled_as_the_question_asks():

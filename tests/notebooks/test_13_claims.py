@@ -64,8 +64,8 @@ def test_runs_without_a_penalty_race_through_these_distances(results):
 
 
 def test_a_reward_stays_mostly_closer_to_the_base_and_keeps_no_more_english(said):
-    closer = [verdict for text, verdict in said.items() if "stays closer" in text]
-    english = {text: verdict for text, verdict in said.items() if "costs less English" in text}
+    closer = [verdict for text, verdict in said.items() if "lead further" in text]
+    english = {text: verdict for text, verdict in said.items() if "cost more English" in text}
     assert len(closer) == len(english) == 4
     assert closer.count("holds here") == 3 and "fails here" not in closer
     assert "holds here" not in english.values()

@@ -58,11 +58,11 @@ def test_verdicts_on_made_up_runs_are_what_they_must_be():
     assert said["LoRA r=1 gains at least 90% of full's success, 4 nats of KL from the base"] == "fails here"
     assert said["LoRA r=8 gains at least 90% of full's success, 4 nats of KL from the base"] == "holds here"
     assert said["LoRA r=1's best rate is at least 5 times full's"] == "holds here"
-    assert said["full: a reward costs less English than real names, at a success of 30%"] == "holds here"
-    assert said["full: a reward stays closer to the base than real names, at a success of 30%"] == "undecided"
-    assert said["full: at a success of 60% English has risen by less than 0.1 nats"] == "fails here"
+    assert said["full: real names cost more English than a reward, at a success of 30%"] == "holds here"
+    assert said["full: real names lead further from the base than a reward, at a success of 30%"] == "undecided"
+    assert said["full: at a success of 60% the base's English plus 0.1 nats is above its own"] == "fails here"
     assert (
-        said["full, penalty: the reward teaches Finnish, and its loss on real names ends below the base's"]
+        said["full, penalty: the reward teaches Finnish: the base's loss on real names is above its own"]
         == "holds here"
     )
     assert said["full: with the penalty more names are different at the end"] == "undecided"

@@ -65,10 +65,14 @@ def test_the_control_has_the_numbers_of_the_random_updates():
     claims = {claim.text: claim for claim in learned_claims("Zulu")}
     drawn = {name: entry["runs"] for name, entry in load_result("control")["results"]["Zulu"].items()}
     counts = tuple(sum(run["intruders"]["0.5"]) for run in drawn["LoRA r=8"])
-    assert claims["LoRA has intruder dimensions (r = 8)"].random == counts == claims["… it has more intruders"].below
+    assert (
+        claims["LoRA has intruder dimensions (r = 8)"].random
+        == counts
+        == claims["beside it, r = 8 has more intruders"].below
+    )
     english = tuple(run["loss"][1] for run in drawn["LoRA r=8"])
     assert claims["… it forgets more English"].below == pytest.approx(english, abs=1e-3)
-    fewer = claims["beside a random update: r = 8 takes fewer directions"]
+    fewer = claims["a random update takes more directions than r = 8"]
     assert fewer.above == pytest.approx([mean(run["directions"]) for run in drawn["LoRA r=8"]])
     assert claims["LoRA's ΔW at r = 8 amplifies: factor above 1"].verdict == "holds at random too"
 

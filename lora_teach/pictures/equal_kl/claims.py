@@ -40,10 +40,10 @@ def reward_claims(result: dict[str, Any] | None = None) -> list[Claim]:
     ]
     for name, supervised in results["supervised"].items():
         for success in SUCCESSES:
-            for what, word in (("English", "costs less English"), ("kl", "stays closer to the base")):
+            for what, word in (("English", "cost more English"), ("kl", "lead further from the base")):
                 rows.append(
                     (
-                        f"{name}: a reward {word} than real names, at a success of {success:.0%}",
+                        f"{name}: real names {word} than a reward, at a success of {success:.0%}",
                         SHENFELD,
                         at_level(supervised, "success", success, what),
                         at_level(held[name], "success", success, what),
@@ -51,7 +51,7 @@ def reward_claims(result: dict[str, Any] | None = None) -> list[Claim]:
                 )
     rows += [
         (
-            f"{name}: at a success of {max(SUCCESSES):.0%} English has risen by less than {LITTLE:g} nats",
+            f"{name}: at a success of {max(SUCCESSES):.0%} the base's English plus {LITTLE:g} nats is above its own",
             SHENFELD,
             [base["English"] + LITTLE],
             at_level(held[name], "success", max(SUCCESSES), "English"),
@@ -60,7 +60,7 @@ def reward_claims(result: dict[str, Any] | None = None) -> list[Claim]:
     ]
     rows += [
         (
-            f"{name}, {how}: the reward teaches {LANGUAGE}, and its loss on real names ends below the base's",
+            f"{name}, {how}: the reward teaches {LANGUAGE}: the base's loss on real names is above its own",
             OURS,
             [base["language"]],
             [run["language"][-1] for run in runs[name]],

@@ -90,8 +90,8 @@ def learned_claims(language, result=None, control=None):
     ]
     learned, random = _of_rank_8(runs, epsilon, off, base), _of_rank_8(drawn, epsilon, off, base)
     rows += [
-        ("beside a random update: r = 8 takes fewer directions", OURS, random["directions"], learned["directions"]),
-        ("… it has more intruders", OURS, learned["intruders"], random["intruders"]),
+        ("a random update takes more directions than r = 8", OURS, random["directions"], learned["directions"]),
+        ("beside it, r = 8 has more intruders", OURS, learned["intruders"], random["intruders"]),
         ("… shrinking them gives back more of the lost English", OURS, learned["share"], random["share"]),
         ("… it forgets more English", OURS, learned["English"], random["English"]),
         ("… W is stronger along it", OURS, learned["emphasis"], random["emphasis"]),
@@ -112,13 +112,13 @@ def _about_updates(runs, epsilon, off):
         ("full's ΔW has over 10 times LoRA's rank, r = 8", BIDERMAN): (needs, [10 * 8]),
         ("full's ΔW has over 10 times LoRA's rank, r = 1", BIDERMAN): (needs, [10 * 1]),
         ("LoRA has intruder dimensions (r = 8)", SHUTTLEWORTH): (counts["LoRA r=8"], [0]),
-        ("full fine-tuning has none: fewer than 1", SHUTTLEWORTH): ([1], counts["full"]),
+        ("full fine-tuning has none: 1 is above its count", SHUTTLEWORTH): ([1], counts["full"]),
         ("LoRA r = 1 has more of them than full", SHUTTLEWORTH): (counts["LoRA r=1"], counts["full"]),
-        ("a high rank has fewer than a low one (64 and 8)", SHUTTLEWORTH): (counts["LoRA r=8"], counts["LoRA r=64"]),
+        ("a low rank has more than a high one (8 and 64)", SHUTTLEWORTH): (counts["LoRA r=8"], counts["LoRA r=64"]),
         ("shrinking them by a quarter gives English back", SHUTTLEWORTH): (regained, [0]),
         ("LoRA's ΔW at r = 8 amplifies: factor above 1", HU): (_median(runs["LoRA r=8"], "amplification"), [1]),
         ("LoRA's ΔW at r = 64 does too", HU): (_median(runs["LoRA r=64"], "amplification"), [1]),
-        ("W is weak along ΔW: below halfway from chance to most", HU): ([0.5], emphasis),
+        ("W is weak along ΔW: halfway from chance to most is above it", HU): ([0.5], emphasis),
     }
 
 
@@ -155,8 +155,8 @@ def forgetting_claims(language, ranks=(1, 16, 64), result=None):
         ours, theirs = beside_full(entry, name)
         rows = [
             (f"{name} learns less than full: ends at a higher loss", learned, new),
-            (f"{name} forgets less than full", english, forgot),
-            (f"{name} forgets less where both have learned equally much", theirs[1:], ours[1:]),
+            (f"full forgets more than {name}", english, forgot),
+            (f"full forgets more than {name} where both have learned equally much", theirs[1:], ours[1:]),
         ]
         claims += [Claim(text, BIDERMAN, language, tuple(a), tuple(b), verdict(a, b)) for text, a, b in rows]
     return claims
