@@ -1,18 +1,25 @@
 """What notebook 09 says in words is so: the curve, what is forgotten, the map; and its solutions solve."""
 
-from lora_teach.bases.registry import load_base
-from lora_teach.datasets import names
+from argparse import Namespace
+
+from lora_teach.bases.registry import TextBase, load_base
+from lora_teach.datasets import appointments, names
+from lora_teach.exercises import ready_made
 from lora_teach.loop.schedules import schedule_for
 from lora_teach.measure.architectures import build
+from lora_teach.measure.grading import grade
 from lora_teach.measure.results import load_result
 from lora_teach.measure.where_it_fits import STEPS, needs
 from lora_teach.peft_format.xray import lint
 from lora_teach.pictures.new_data.numbers import BOTH, WAYS
 from lora_teach.pictures.rehearsal import Rehearsal
 from tests.notebooks.reading import ROOT, Lesson
+from tests.tiny_language_model import WORDS, tiny_model, word_tokenizer
 
 import numpy as np
+import peft
 import pytest
+import torch
 
 NAME = "09_your_own_task.ipynb"
 
@@ -97,3 +104,25 @@ def test_in_four_bits_8b_shrinks_from_16_gb_to_6():
     other = sum(parameter.numel() for parameter in model.parameters()) - linear
     four_bits = 4 + 8 / 64 + 32 / (64 * 256)  # a scale of 8 bits for 64 numbers, and one of 32 bits for 256 scales
     assert round(2 * (linear + other) / 1e9) == 16 and round((linear * four_bits / 8 + 2 * other) / 1e9) == 6
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks transformers the old way
+def test_the_cell_on_smollm2_trains_the_base_and_peft_answers_unseen_sentences_from_the_folder(tmp_path, capsys):
+    """On a tiny model in place of SmolLM2, with the library's pieces."""
+    (cell,) = [cell for _, cell in Lesson(ROOT / "notebooks" / NAME).code if "on_smollm2" in cell.source]
+    talks = [appointments.example(one) for one in [*appointments.training(), *appointments.exam(6)]]
+    words = dict.fromkeys([*WORDS, *(word for talk in talks for one in talk for word in one["content"].split())])
+    tokenizer = word_tokenizer(words=list(words))
+
+    def tiny(name):
+        return TextBase(tiny_model(vocab_size=len(words), attn_implementation="eager"), tokenizer)
+
+    space = {"load_base": tiny, "own_folder": Namespace(name=tmp_path), "peft": peft, "grade": grade}
+    space |= {"adapt": ready_made.adapt, "fit": ready_made.fit, "save": ready_made.save}
+    exec(cell.source.replace("on_smollm2 = False", "on_smollm2 = True"), space)
+    assert len(capsys.readouterr().out.splitlines()) == len(space["exam"]) == 6
+    with torch.no_grad():
+        untrained, trained, read = (
+            model(**space["look"][0]).loss.item() for model in (tiny("").model, space["chat"].model, space["reader"])
+        )
+    assert trained == pytest.approx(read, rel=1e-5) and trained < untrained - 0.1
