@@ -28,8 +28,9 @@ def settle(figure):
 
 def kept_png(pixels):
     """A file's PNG of uint8 ``(height, width, 3)``: 256 colours, a third of the size; equal pixels give equal bytes."""
-    # The colours that cover all there are, few pixels' ones too: those of a colour bar, say.
-    fitted = Image.fromarray(pixels).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    # The colours that cover all there are, few pixels' ones too: those of a colour bar, say. Then k-means moves each to
+    # the mean of its pixels: else a large grey area turns beige, and a photo's sky pink.
+    fitted = Image.fromarray(pixels).quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     return _encoded(fitted, "PNG", optimize=True)
 
 

@@ -72,6 +72,18 @@ def test_a_kept_picture_has_nearly_the_same_colours_and_is_smaller():
     assert np.abs(decoded(kept).astype(int) - pixels).max() <= 16 and (decoded(kept)[0] == 255).all()
 
 
+def test_a_kept_picture_keeps_large_grey_areas_grey_and_the_colours_of_few_pixels():
+    wheel = matplotlib.colors.hsv_to_rgb(np.moveaxis(np.mgrid[0:1:200j, 0:1:200j, 1:1:1j].squeeze(-1), 0, -1))
+    pixels = np.full((200, 600, 3), 235, np.uint8)
+    pixels[:, :200] = (255 * wheel).astype(np.uint8)
+    pixels[:, 200:300] = np.linspace(100, 254, 100).astype(np.uint8)[:, None]
+    pixels[100, 500] = (213, 94, 0)
+    kept = decoded(kept_png(pixels)).astype(int)
+    assert (kept[:50, 300:] == 235).all()
+    assert np.ptp(kept[:, 200:300], axis=-1).max() <= 2  # greys, without a tint
+    assert np.abs(kept[100, 500] - pixels[100, 500]).max() <= 16
+
+
 def test_a_frame_for_the_screen_can_hardly_be_told_from_the_picture():
     pixels = Picture(plain()[0]).pixels()
     difference = np.abs(decoded(frame_jpeg(pixels)).astype(int) - pixels)
