@@ -25,7 +25,7 @@ from PIL import Image
 SEED = 1  # other names than the eight on the board
 SENTENCE = (
     "Eight names by one small model of English names, at five strengths of its Finnish adapter. "
-    "The dice are thrown once, so what changes is the model."
+    "The dice are thrown once, so every change comes from the adapter."
 )
 
 

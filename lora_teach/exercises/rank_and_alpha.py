@@ -64,7 +64,7 @@ def check_black_paper(search):
     test = trainer.results[trainer.place(*choice)]["test"]
     said = f"{_named(choice)}: {mean(test):.0%} of the test digits ({', '.join(f'{seed:.0%}' for seed in test)})"
     expect(mean(test) >= WANTED, f"{said}; {WANTED:.0%} are wanted\n  {_advice(choice, test, tried)}")
-    return f"{said}, found in {len(tried)} runs. Tell the first: alpha was {choice[1]}, not the rank."
+    return f"{said}, found in {len(tried)} runs. What made the difference was alpha, not the rank."
 
 
 TOO_MANY = f"That was run {RUNS + 1}; {RUNS} are all you have: decide after each what the next one should tell you."

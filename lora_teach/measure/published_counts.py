@@ -70,8 +70,8 @@ class Row:
 
     def __str__(self):
         """One line: mark, model, what is adapted, printed, derived."""
-        what = f"{self.which}{' + head' if self.head else ''}, r = {self.rank}"
-        what += "; the whole" if self.of == "model" else ""
+        beside = " + head" if self.head else " + model" if self.of == "model" else ""
+        what = f"{self.which}{beside}, r = {self.rank}"
         how = verdict(self.printed, self.derived)[1]
         return (
             f"{MARKS[self.verdict]} {self.model:14} {what:26} {self.printed:>13} {self.derived:>13,} "
