@@ -272,7 +272,7 @@ def _shown(value):
         return f"Linear({value.in_features} → {value.out_features})"
     if isinstance(value, nn.Module):
         return type(value).__name__
-    if isinstance(value, (list, tuple)) and value and isinstance(value[0], (nn.Module, torch.Tensor)):
+    if type(value) in (list, tuple) and value and isinstance(value[0], (nn.Module, torch.Tensor)):
         return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, list) and value and isinstance(value[0], tuple) and isinstance(value[0][0], torch.Tensor):
         return f"{len(value)} batches, the first of {', '.join(map(_shown, value[0]))}"
