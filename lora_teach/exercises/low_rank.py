@@ -148,8 +148,10 @@ def check_keyhole(learn):
     draw = Draw(1)
     low = draw.matrix(10, 2) @ draw.matrix(2, 6)
     # The photo has more rows than a batch of it: one batch alone does not tell.
-    for hidden, rank, rows in cases([(low, 2, 128), (draw.matrix(8, 8), 3, 128), (centred_pagoda(), 4, 64)]):
-        batches = examples(hidden, batch_size=rows)
+    for hidden, rank, seen in cases(
+        [(low, 2, (50, 128)), (draw.matrix(8, 8), 3, (50, 128)), (centred_pagoda(), 4, (75, 64))]
+    ):
+        batches = examples(hidden, *seen)
         answer = attempt(learn, batches=batches, rank=rank)
         A, B = _two_factors(answer, hidden.shape, rank)
         whole = hidden.square().sum()
