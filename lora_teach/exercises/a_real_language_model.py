@@ -12,6 +12,7 @@ NEVER_STOPS = (
     "The answer's own end mark doesn't count, perhaps because the padding is the same token. A model that is never "
     "shown an end learns to answer and never to stop. Find the first end mark at or after prompt_length and count it."
 )
+PADDING = "It goes on past the answer's own end mark, the first at or after prompt_length. What follows is padding."
 PROMPTS_END = "It looks for the end mark from the row's beginning. Look for the first one at or after prompt_length."
 SHIFTED = (
     "The labels are shifted by one. transformers' models shift them by themselves: the label of a token is that token."
@@ -22,7 +23,7 @@ SHIFTED = (
 def check_completion_labels(labels):
     """Check ``labels(ids, prompt_length, end)``: which tokens of a padded conversation the loss counts."""
     for prompt_ends, answer, padding, end in cases(
-        [(1, 2, 4, 2), (1, 3, 0, 2), (2, 3, 2, 2), (0, 4, 1, 7), (3, 1, 3, 0), (1, 0, 2, 50256)]
+        [(1, 2, 4, 2), (1, 3, 0, 2), (2, 3, 2, 2), (0, 4, 1, 7), (3, 1, 3, 0), (4, 0, 2, 50256)]
     ):
         ids, prompt_length = _row(prompt_ends, answer, padding, end)
         got = attempt(labels, ids=ids, prompt_length=prompt_length, end=end)
@@ -144,7 +145,7 @@ def _row(prompt_ends, answer, padding, end):
     draw = Draw(10 * prompt_ends + answer)
     words = draw.sizes(5 + answer, 10, 99)  # none of them is an end mark
     prompt = words[:1] + [end] * (prompt_ends > 0) + words[1:4] + [end] * (prompt_ends > 1)
-    prompt += words[4:5] + [end] * (prompt_ends > 2)
+    prompt += words[4:5] + [end] * (prompt_ends - 2)
     return prompt + words[5:] + [end] * (1 + padding), len(prompt)
 
 
@@ -187,7 +188,7 @@ def _wrong_labels(ids, prompt_length, end):
         (list(ids), "Everything counts, prompt and padding too."),
         ([max(label, 0) for label in right], "0 is a token like any other: what doesn't count is -100."),
         (nothing, f"Nothing counts. {PROMPTS_END}"),
-        *((_counted(ids, prompt_length, other), PROMPTS_END) for other in _nth_end(ids, end) if other > prompt_length),
+        *((_counted(ids, prompt_length, other), PADDING) for other in _nth_end(ids, end) if other > stop),
         ([label != IGNORED for label in right], "Yes or no is no label: the token itself where it counts, else -100."),
         (ids[:prompt_length] + nothing[prompt_length:], "The wrong way round: the prompt counts."),
     ]

@@ -125,7 +125,9 @@ def cases(given):
 
 
 def attempt(function, changes=(), **given):
-    """Return what the learner's function makes of these inputs, which it gets by position, as copies, in this order.
+    """Return what the learner's function makes of these inputs, which it gets as copies, by position in this order.
+
+    A parameter that the learner made keyword-only gets its input by name.
 
     Args:
         changes: Names of the inputs that it may change: it gets these themselves. A change of others is NOT YET.
@@ -136,7 +138,9 @@ def attempt(function, changes=(), **given):
     trial.call = f"{trial.running}({', '.join(f'{name}={_shown(value)}' for name, value in given.items())})"
     trial.last_input = tuple(_copy(value) if name in changes else value for name, value in given.items())
     rest = deepcopy({name: value for name, value in given.items() if name not in changes})
-    got = finished(run(function, *(rest.get(name, value) for name, value in given.items())))
+    inputs = {name: rest.get(name, value) for name, value in given.items()}
+    by_name = {name: inputs.pop(name) for name in _keyword_only(function) & given.keys()}
+    got = finished(run(function, *inputs.values(), **by_name))
     for name, value in rest.items():
         cure = "its parameters should stay as they are" if isinstance(value, nn.Module) else "work on a copy of it"
         expect(_is_as_before(value, given[name]), f"It changed its input {name} in place: {cure}.")
@@ -221,9 +225,18 @@ def _answer(function, args, kwargs, trial):
         message = f"the code raised {type(error).__name__}: {said}{_line(error)}"
     else:
         return Result("PASS", message if isinstance(message, str) else "right on every input that was tried.")
-    where = trial.case + trial.call
+    where = (trial.case + trial.call).removesuffix(": ")
     again = f"\n  again:    {trial.running}(*{function.__name__}.last_input)" if trial.last_input else ""
     return Result("NOT YET", f"{where}\n  {message}{again}" if where else message + again)
+
+
+def _keyword_only(function):
+    """Return the names of a function's keyword-only parameters."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # what is written in C may not tell
+        return set()
+    return {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
 
 
 def _is_code(parameter):
@@ -250,7 +263,8 @@ def _shown(value):
     """Return an input in a word or two."""
     if isinstance(value, torch.Tensor):
         few = value.dim() == 1 and len(value) < 9
-        return f"tensor({SHORT.repr(value.tolist())})" if few else f"tensor of shape {tuple(value.shape)}"
+        numbers = ", ".join(f"{number:.4g}" for number in value.tolist()) if few else ""
+        return f"tensor([{numbers}])" if few else f"tensor of shape {tuple(value.shape)}"
     if isinstance(value, LoRALayer):
         sizes = f"{value.in_features} → {value.out_features}, rank={value.rank}, scaling={value.scaling:g}"
         return f"LoRALayer({sizes})"
@@ -258,13 +272,15 @@ def _shown(value):
         return f"Linear({value.in_features} → {value.out_features})"
     if isinstance(value, nn.Module):
         return type(value).__name__
-    if isinstance(value, (list, tuple)) and value and isinstance(value[0], nn.Module):
+    if type(value) in (list, tuple) and value and isinstance(value[0], (nn.Module, torch.Tensor)):
         return f"[{', '.join(map(_shown, value))}]"
-    if isinstance(value, list) and value and isinstance(value[0], tuple):
+    if isinstance(value, list) and value and isinstance(value[0], tuple) and isinstance(value[0][0], torch.Tensor):
         return f"{len(value)} batches, the first of {', '.join(map(_shown, value[0]))}"
     if isinstance(value, dict):
         shown = [f"{key!r}: {_shown(part)}" for key, part in value.items()]
         return "{" + ", ".join(shown if len(shown) < 5 else [shown[0], f"… {len(shown)} in all"]) + "}"
+    if "object at 0x" in repr(value) or inspect.isroutine(value):  # an address tells nobody anything
+        return getattr(value, "__name__", type(value).__name__)
     return cut(SHORT.repr(value), 80)
 
 

@@ -70,7 +70,7 @@ def describe(value):
         numbers = [f"{number:.5g}" for number in tensor.flatten()[:8].tolist()]
         return f"tensor of shape {tuple(tensor.shape)}: {', '.join(numbers)}{', …' if tensor.numel() > 8 else ''}"
     if isinstance(value, float):
-        return f"{value:.7g}"
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.7g}"
     return cut("None (is a return missing?)" if value is None else SHORT.repr(value))
 
 

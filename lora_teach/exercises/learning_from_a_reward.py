@@ -137,26 +137,33 @@ def _reward(reward, name):
     values = [attempt(reward, name=name) for _ in range(2)]
     numbers = [value.item() if getattr(value, "shape", None) == () else value for value in values]
     expect(isinstance(numbers[0], Real), f"It returned {values[0]!r}, which is no number.")
+    numbers = list(map(float, numbers))
     expect(math.isfinite(numbers[0]), f"It returned {numbers[0]}, which is not finite.")
     expect(numbers[0] == numbers[1], f"The same name got {numbers[0]:g}, then {numbers[1]:g}: a reward does not toss.")
-    return float(numbers[0])
+    return numbers[0]
 
 
 def _attacked(reward, starts, enough):
     """Return ``(cheat, how it was found)`` of one that is worth ``enough``, or None."""
-    for cheat in CHEATS:
-        if no_name(cheat) and reward(cheat) >= enough:
+    for cheat in [*CHEATS, *(cheat for start in starts for cheat in _one_too_many(start))]:
+        if no_name(cheat) and not reward(cheat) < enough:  # nan is not less either
             return cheat, "one of the usual cheats"
     for number, start in enumerate(starts):
         toss, name, value = random.Random(number), start, reward(start)
         for _ in range(CHANGES):
             other = _changed(name, toss)
             worth = reward(other)
-            if no_name(other) and worth >= enough:
+            if no_name(other) and not worth < enough:
                 return other, f"what changing letter after letter makes of {start!r}"
             if (worth, -len(set(other))) >= (value, -len(set(name))):
                 name, value = other, worth
     return None
+
+
+def _one_too_many(name):
+    """Return what keeps a name's beginning, its end or a mirror, and is one letter too long."""
+    half, others = (name * 5)[: LONGEST // 2 + 1], "bcdfghjklmnpqrst"
+    return [(name + others)[: LONGEST + 1], (others + name)[-LONGEST - 1 :], half + half[-2::-1]]
 
 
 def _changed(name, toss):

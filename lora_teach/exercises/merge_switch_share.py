@@ -1,5 +1,7 @@
 """Checks of notebook 06: two adapters made one, and a merge that is undone to the last bit."""
 
+from itertools import product
+
 from lora_teach.exercises.check import Draw, attempt, cases, check, compare, expect
 from lora_teach.exercises.compare import as_tensor
 
@@ -7,8 +9,8 @@ import torch
 from torch import nn
 
 CROSS = (
-    "These are means of the A's and of the B's. Their product holds each A with each B, also those that never met in "
-    "training. Put the A's side by side and the B's on top of each other: A₁B₁ + A₂B₂ comes out."
+    "These are sums or means of the A's and of the B's. Their product holds each A with each B, also those that never "
+    "met in training. Put the A's side by side and the B's on top of each other: A₁B₁ + A₂B₂ comes out."
 )
 HISTORY = (
     "it was computed from A and B, which train, and became part of their gradient's graph. Work within torch.no_grad()."
@@ -31,7 +33,7 @@ def check_mix(mix):
         right = sum(weight * layer.delta_weight().T for weight, layer in zip(weights, layers, strict=True))
         compare(A.float() @ B.float(), right, _wrong_mixtures(layers, weights), what="A @ B")
         expect(
-            A.shape[1] == sum(ranks),
+            A.shape[1] <= sum(ranks),
             f"the product is right, with an inner size of {A.shape[1]}; {' + '.join(map(str, ranks))} is enough.",
         )
     return "one adapter does what the mixture does; its rank is the sum of the two."
@@ -81,11 +83,16 @@ def _pair(got, rank, count):
     pair = list(map(as_tensor, got)) if isinstance(got, (tuple, list)) and len(got) == 2 else [None]
     expect(not any(one is None for one in pair), f"return the two tensors A, B; came: {type(got).__name__}")
     A, B = pair
+    expect(
+        not A.is_complex() and not B.is_complex(), "The numbers are complex: a root of a negative weight has no place."
+    )
     shapes = tuple(A.shape), tuple(B.shape)
     if shapes == ((6 * count, rank // count), (rank // count, 5 * count)):
         hint = "The A's belong side by side, torch.cat(…, dim=1), the B's on top of each other, dim=0."
-    elif A.dim() == B.dim() == 2 and shapes[0][0] == 5 and shapes[1][1] == 6:
+    elif A.dim() == B.dim() == 2 and (shapes[0][1], shapes[1][0]) == (5, 6):
         hint = "That is B, A; return A, B."
+    elif A.dim() == B.dim() == 2 and (shapes[0][0], shapes[1][1]) == (5, 6):
+        hint = "Their product is the update as a weight, (out, in). A @ B is wanted, (in, out)."
     else:
         hint = "The A's side by side (dim=1), the B's on top of each other (dim=0)."
     fits = A.dim() == B.dim() == 2 and shapes[0][0] == 6 and shapes[1][1] == 5 and shapes[0][1] == shapes[1][0]
@@ -109,6 +116,7 @@ def _wrong_mixtures(layers, weights):
         (total(scales), "The weights are lost."),
         (total(ones), "Weights and scalings are lost: each adapter adds weight · scaling · A B."),
         (total(weights, weights, scales), "Each weight is there twice, in A and in B. One of the two is enough."),
+        (total(weights, weights, scales, scales), "Weight and scaling are there twice, in A and in B. Once is enough."),
         (total(weights, scales, scales), "Each scaling is there twice, in A and in B. One of the two is enough."),
     ]
     if len(layers) > 1:
@@ -119,17 +127,14 @@ def _wrong_mixtures(layers, weights):
              "own weight: there may be more than two, and the weights needn't add up to 1."),
             (total([*weights[:2]] + [0] * len(weights[2:]), scales), "There may be more than two layers."),
         ]  # fmt: skip
-    if len({a.shape for a in A}) == 1 and min(weights) >= 0:
-        for power in (0.5, 1):  # PEFT's "linear" takes the roots
-            for factors in (weights, [1 / len(layers)] * len(layers)):
-                mixed = [weight**power for weight in factors]
-                meanA = sum(weight * a for weight, a in zip(mixed, A, strict=True))
-                for inner in (ones, scales):
-                    meanB = sum(weight * s * b for weight, s, b in zip(mixed, inner, B, strict=True))
-                    mistakes.append((meanA @ meanB, CROSS))
-                roots = [weight * scale**0.5 for weight, scale in zip(mixed, scales, strict=True)]
-                both = [sum(root * one for root, one in zip(roots, of, strict=True)) for of in (A, B)]
-                mistakes.append((both[0] @ both[1], CROSS))
+    if len(layers) > 1 and len({a.shape for a in A}) == 1 and min(weights) >= 0:
+        shares = [ones, weights, [1 / len(layers)] * len(layers)]
+        factors = [  # PEFT's "linear" takes the roots
+            torch.tensor(share) ** power * torch.tensor(scales) ** inner
+            for share in shares for power in (0.5, 1) for inner in (0, 0.5, 1)
+        ]  # fmt: skip
+        left, right = ([torch.einsum("l,lij->ij", one, torch.stack(of)) for one in factors] for of in (A, B))
+        mistakes += [(a @ b, CROSS) for a, b in product(left, right)]
     return mistakes
 
 

@@ -18,7 +18,7 @@ def check_dial(dial):
     """Check ``dial(model, updates, strength, noise)``: the names at this strength, and the model as it was."""
     for language, strength, seed in cases(CASES):
         model, noise = load_name_gpt(), TEMPERATURE * gumbel_noise(NAMES, seed)
-        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        before, flags = {name: tensor.clone() for name, tensor in model.state_dict().items()}, _flags(model)
         given = {"updates": updates_of(language), "strength": strength, "noise": noise}
         got = attempt(dial, ("model",), model=model, **given)
         names = list(got) if isinstance(got, (list, tuple)) else []
@@ -34,6 +34,11 @@ def check_dial(dial):
             expect(False, f"came:     {' '.join(names[:4])} …\n  expected: {' '.join(right[:4])} …{why}")
         after = model.state_dict()
         expect(before.keys() == after.keys(), "The model has other parameters afterwards: change numbers in place.")
+        expect(
+            _flags(model) == flags,
+            "The numbers alone may change meanwhile. Afterwards each weight is the nn.Parameter that it was, which an "
+            "optimiser may hold, with the requires_grad that it had; and so are train() and eval().",
+        )
         other = sum((after[name] != tensor).sum().item() for name, tensor in before.items())
         left = max(
             (after[f"{path}.weight"] - before[f"{path}.weight"] - strength * (A @ B).T).abs().max().item()
@@ -54,6 +59,12 @@ def check_dial(dial):
             "The numbers are back, and the model still writes other names: is a hook left on it?",
         )
     return "the names of three strengths, and the model is what it was, to the last bit."
+
+
+def _flags(model):
+    """Return which parameters there are, which of them train, and which modules are in training mode."""
+    parameters = {name: (id(one), one.requires_grad) for name, one in model.named_parameters()}
+    return parameters, [one.training for one in model.modules()]
 
 
 def updates_of(language):

@@ -88,11 +88,17 @@ def _check_answers(layer, in_features, out_features, scaling):
             wrong.append(
                 (x + right, "The input was added: the update alone comes back, the frozen layer is elsewhere.")
             )
-        y = finished(run(layer, x))
+        given = x.clone().requires_grad_(False)
+        y = finished(run(layer, given))
+        expect(torch.equal(given, x), "forward changed its input in place: work on a copy of it.")
         compare(y, right, [(w.detach(), said) for w, said in wrong], what=f"layer(x), x of shape {tuple(x.shape)}",
                 rtol=1e-4, atol=1e-4)  # fmt: skip
         parts = torch.autograd.grad(y.sum(), (A, B), allow_unused=True) if y.requires_grad else (None, None)
         expect(None not in parts, "A or B gets no gradient: leave .detach(), .data and no_grad out of forward.")
+        earlier = x.clone().requires_grad_()  # as it comes from a layer below, whose own A and B train too
+        y = run(layer, earlier)
+        parts = torch.autograd.grad(y.sum(), earlier, allow_unused=True)
+        expect(None not in parts, "x gets no gradient, so no layer below could learn: leave .detach() out of forward.")
     expect(hasattr(layer, "delta_weight"), "delta_weight is missing.")
     right = (scaling * (A @ B).T).detach()
     mistakes = [

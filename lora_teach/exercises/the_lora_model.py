@@ -34,6 +34,8 @@ def check_adapt(adapt):
             f"{', '.join(training[:3])} of the model still trains: freeze all of it, norms and biases too.",
         )
         expect(str(model) == str(base), "The module tree changed. A hook stands beside a module: nothing is replaced.")
+        modes = [[one.training for one in of.modules()] for of in (model, base)]
+        expect(modes[0] == modes[1], "train() or eval() was called: nothing else in the model changes.")
         expect(model.state_dict().keys() == base.state_dict().keys(), "The model's own parameters have other names.")
         same = all(torch.equal(one, base.state_dict()[name]) for name, one in model.state_dict().items())
         expect(same, "The model's weights changed. A hook adds to the output and leaves the weights alone.")
@@ -55,23 +57,27 @@ def check_adapt(adapt):
 
 
 class _Small(nn.Module):
-    """A model with a head that may be tied to its table, an attention of PyTorch's, and layers within layers."""
+    """A model with two tables, a head that may be tied to the second, PyTorch's attention, and twice the same block."""
 
     def __init__(self, tied, draw):
         super().__init__()
         self.head = nn.Linear(6, 5, bias=not tied)
+        self.positions = nn.Embedding(3, 6)
         self.table = nn.Embedding(5, 6)
         self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
-        self.blocks = nn.ModuleList([nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 9), nn.Tanh(), _Own(9, 6))])
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 9), nn.Tanh(), _Own(9, 6)) for _ in range(2)
+        )
         self.out_proj = nn.Linear(6, 6)
         if tied:
             self.head.weight = self.table.weight
         with torch.no_grad():
             for one in self.parameters():
                 one.copy_(draw.matrix(*one.shape))
+            self.head.weight.copy_(self.table.weight)  # as many numbers as the table's, tied or not
 
     def forward(self, tokens):
-        x = self.table(tokens)  # (batch, seq, 6)
+        x = self.table(tokens) + self.positions.weight[: tokens.shape[1]]  # (batch, seq, 6)
         x = x + self.attention(x, x, x, need_weights=False)[0]
         for block in self.blocks:
             x = x + block(x)
@@ -98,7 +104,8 @@ def _check_layers(layers, base, tied, rank, alpha):
         "blocks.0.1": "Look in the containers too: named_modules() goes all the way down.",
         "blocks.0.3": "A subclass of nn.Linear is an nn.Linear: ask isinstance.",
         "out_proj": "Only the out_proj inside an nn.MultiheadAttention is never called; this one is.",
-        "head": "Here the head has a weight of its own. Compare the tensors: module.weight is table.weight.",
+        "head": "Here the head has a weight of its own, though its numbers are the table's. Compare the tensors "
+        "themselves: module.weight is table.weight.",
     }
     for name in sorted(wanted - found):
         expect(False, f"{name} has no layer. {kinds.get(name, 'It is an nn.Linear like the others.')}")
@@ -111,6 +118,7 @@ def _check_layers(layers, base, tied, rank, alpha):
         expect(A is not None and B is not None, f"{name} has {describe(layer)}: make it a MyLayer.")
         shapes, right = (tuple(A.shape), tuple(B.shape)), ((module.in_features, rank), (rank, module.out_features))
         hint = " In and out are the wrong way round." if shapes == (right[1][::-1], right[0][::-1]) else ""
+        hint = hint or (" Rank comes before alpha." if alpha != rank and A.shape[-1] == alpha else "")
         expect(shapes == right, f"{name}: A and B came as {shapes}, and {right} is expected.{hint}")
         compare(float(scaling), alpha / rank, what=f"the scaling at {name}; pass rank and alpha on")
 
@@ -132,7 +140,12 @@ def _check_hooks(model, base, layers, tokens):
     expected = right(tokens).detach()
     output = run(model, tokens)
     alone = base(tokens).detach()
-    compare(output, expected, [(alone, "No update arrives: has overlay(model, layers) been called?")],
+    for name, layer in layers.items():
+        twice = (layer.scaling * layer.lora_A @ layer.lora_B).detach()
+        right.get_submodule(name).register_forward_hook(lambda m, args, output, twice=twice: output + args[0] @ twice)
+    mistakes = [(alone, "No update arrives: has overlay(model, layers) been called?")]
+    mistakes.append((right(tokens).detach(), "Each update arrives twice: call overlay(model, layers) once."))
+    compare(output, expected, mistakes,
             what="model(x) when the layers have learnt", rtol=1e-4, atol=1e-4)  # fmt: skip
     expect(output.requires_grad, "The output has no gradient: leave no_grad and .detach() out of the hooks.")
     got = torch.autograd.grad(output.square().sum(), [one.lora_A for one in layers.values()], allow_unused=True)

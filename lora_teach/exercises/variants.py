@@ -2,6 +2,7 @@
 
 from lora_teach.bases.quantized import normal_float, quantize
 from lora_teach.exercises.check import Draw, attempt, cases, check, compare, expect, run
+from lora_teach.exercises.compare import as_tensor
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +56,8 @@ def _compare_scales(got, blocks, scales):
 
 def _as_indices(got, shape):
     """The learner's indices as (blocks, block_size) of whole numbers."""
-    expect(isinstance(got, torch.Tensor), "the indices come as a tensor, (blocks, block_size).")
+    got = as_tensor(got)
+    expect(got is not None, "the indices come as a tensor, (blocks, block_size).")
     expect(
         got.numel() == shape.numel(),
         f"the indices have the shape {tuple(got.shape)}: one for each number of the weight, {tuple(shape)}.",
@@ -113,21 +115,23 @@ def check_dora_forward(dora_forward):
 
 
 def _check_output(dora_forward, values, where):
-    """The output, then the gradients of A, B and m, of which the norm is a constant."""
-    x, W, bias, *trained = values
+    """The output, then the gradients of x, A, B and m, of which the norm is a constant."""
+    x, W, bias, *factors = values
+    trained = [x, *factors]
     mine = [one.clone().requires_grad_() for one in trained]
     theirs = [one.clone().requires_grad_() for one in trained]
-    names = ("A", "B", "magnitude")
-    given = dict(zip(("x", "W", "bias", *names), (x, W, bias, *theirs), strict=True))
+    names = ("x", "A", "B", "magnitude")
+    their_x, A, B, magnitude = theirs
+    given = {"x": their_x, "W": W, "bias": bias, "A": A, "B": B, "magnitude": magnitude}
     got = attempt(dora_forward, changes=names, **given)
-    right = _dora(x, W, bias, *mine)
-    compare(got, right.detach(), _output_mistakes(x, W, bias, *trained), what=f"the output, {where}")
+    right = _dora(W, bias, *mine)
+    compare(got, right.detach(), _output_mistakes(x, W, bias, *factors), what=f"the output, {where}")
     weights = torch.linspace(-1, 1, right.numel()).view_as(right)
     (right * weights).sum().backward()
     expect(isinstance(got, torch.Tensor) and got.requires_grad, "the output gets no gradient: .detach() cuts it off.")
     run((got.reshape(right.shape) * weights).sum().backward)
     free = [one.detach().clone().requires_grad_() for one in trained]
-    (_dora(x, W, bias, *free, constant=False) * weights).sum().backward()
+    (_dora(W, bias, *free, constant=False) * weights).sum().backward()
     for name, own, other, moving in zip(names, theirs, mine, free, strict=True):
         expect(own.grad is not None, f"{name} gets no gradient: .detach() or .data cuts it off.")
         said = "The norm is a constant to the gradient (section 4.3 of the paper): .detach() it, and it alone."
@@ -136,7 +140,7 @@ def _check_output(dora_forward, values, where):
         )
 
 
-def _dora(x, W, bias, A, B, m, constant=True):
+def _dora(W, bias, x, A, B, m, constant=True):
     """What is right, by the formula."""
     turned = W + (A @ B).T  # (out_features, in_features)
     length = turned.norm(dim=1, keepdim=True)  # (out_features, 1)

@@ -9,8 +9,9 @@ import torch
 @check
 def check_intruders(intruders):
     """Check ``intruders(W0, W1, epsilon, k)``: which of W1's k leading left singular vectors are unlike all of W0's."""
-    draw, given = Draw(), []
-    for rows, columns, rank, size, epsilon, k in SHAPES:
+    given = []
+    for seed, rows, columns, rank, size, epsilon, k in SHAPES:
+        draw = Draw(seed)
         W0 = draw.matrix(rows, columns)
         update = draw.matrix(rows, rank) @ draw.matrix(rank, columns)
         given.append((W0, W0 + size * update, epsilon, k))
@@ -24,12 +25,12 @@ def check_intruders(intruders):
     return "places in the spectrum, 0 for the largest; a weight that has not moved has none."
 
 
-SHAPES = [  # rows, columns, the update's rank and size, ε, and k
-    (20, 12, 4, 1.0, 0.4, 8),  # each usual mistake gives another answer here
-    (12, 20, 2, 2.0, 0.7, 5),
-    (24, 24, 4, 0.5, 0.5, 8),
-    (16, 10, 10, 1.5, 0.65, 10),
-    (30, 18, 1, 3.0, 0.5, 3),
+SHAPES = [  # seed, rows, columns, the update's rank and size, ε, and k
+    (11, 20, 12, 4, 1.0, 0.5, 8),  # each usual mistake gives another answer here
+    (19, 12, 20, 2, 2.0, 0.7, 5),
+    (27, 24, 24, 4, 0.5, 0.5, 8),
+    (35, 16, 10, 10, 1.5, 0.65, 10),  # all of W0's space would hold some of these
+    (43, 30, 18, 1, 3.0, 0.5, 3),
 ]
 
 
@@ -83,7 +84,11 @@ PEFT_RUNS = {
 def check_frontier(frontier):
     """Check ``frontier(runs)``: the runs that no other beats in accuracy and forgetting, the most accurate first."""
     for runs in cases([TABLES[0], PEFT_RUNS, *TABLES[1:]]):
-        compare(attempt(frontier, runs=runs), _frontier(runs), _frontier_mistakes(runs))
+        got, right = attempt(frontier, runs=runs), _frontier(runs)
+        if isinstance(got, (list, tuple)) and sorted(map(str, got)) == sorted(right):
+            right.sort(key=list(got).index)  # equally accurate ones may stand in either order
+            right.sort(key=lambda name: -runs[name][0])
+        compare(got, right, _frontier_mistakes(runs))
     said = ", ".join(_frontier(PEFT_RUNS))
     return f"PEFT's rule leaves {said}. Which of them is yours to choose: how much accuracy is a loss elsewhere worth?"
 
@@ -96,7 +101,6 @@ TABLES = [
     {"alone": (0.3, 0.9)},
     {"a": (0.6, -0.01), "b": (0.5, 0.0), "c": (0.55, -0.02), "d": (0.2, 0.4)},  # it can fall below zero
     {"a": (0.2, 0.1), "b": (0.4, 0.2), "c": (0.6, 0.3), "d": (0.8, 0.4)},  # each is best at something
-    {},
 ]
 
 

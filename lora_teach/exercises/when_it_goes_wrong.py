@@ -23,7 +23,8 @@ def _check_answers(number, answers):
     expect(isinstance(answers, dict), "answers is a dict: {'A': 'alpha_zero', 'B': 'healthy', 'C': …}.")
     for letter in cases("ABC"):
         expect(letter in answers, f"answers has nothing for run {letter}.")
-        answer, right = answers[letter], MISTAKES[drawn[letter]][1]
+        buttons = {name: fault for name, (_, fault) in MISTAKES.items()}
+        answer, right = buttons.get(str(answers[letter]), answers[letter]), buttons[drawn[letter]]
         known = [*FAULTS, HEALTHY]
         expect(answer in known, f"{answer!r} is no name of the doctor's. Use one of the names above, or 'healthy'.")
         expect(answer == right, f"run {letter}: {answer!r} is not it. {_hint(answer, right)}")

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import warnings
 from collections import Counter
 from contextlib import contextmanager
 from copy import deepcopy
@@ -37,7 +38,7 @@ def check_hold_out(hold_out):
             (repeated, 0.2, "900 names, some of them twice, some with a capital letter and blanks around"),
             (repeated[::-1], 0.2, "the same, the other way round"),
             ([*every[900:1500], *repeated], 0.2, "the same with 600 new ones before them"),
-            (every[2000:5000], 0.1, "3,000 other names, of which a tenth is to be held out"),
+            (every[2000:], 0.35, "all the other names, of which 35 % are to be held out"),
         ]
     ):
         got = attempt(hold_out, prompts=prompts, share=share)
@@ -63,7 +64,7 @@ def check_hold_out(hold_out):
 def check_save(save):
     """Check ``save(layers, folder)``: the two files that PEFT reads, with the same update."""
     paths = ["first", "blocks.0.up", "blocks.1.up"]
-    for rank, scaling in cases([(2, 1.5), (1, 4.0), (3, 1.0)]):
+    for rank, scaling in cases([(2, 1.5), (1, 4.0), (3, 0.5)]):
         draw = Draw(rank)
         base = _Tower(draw)
         layers = {path: draw.layer(*_sizes(base, path), rank, scaling) for path in paths}
@@ -117,6 +118,7 @@ def _check_config(folder, paths, rank, scaling):
     mistakes = [
         (scaling, "That is the scaling s = α/r, and PEFT divides by r once more: α = s·r."),
         (float(rank), "That is the rank. The scaling is another here: α = s·r."),
+        (scaling * rank // 1, "That is rounded: α needn't be a whole number."),
     ]
     compare(float(config["lora_alpha"]), scaling * rank, mistakes, what="lora_alpha")
     if isinstance(config["target_modules"], list):
@@ -141,7 +143,9 @@ def _check_tensors(folder, layers):
     for key, right in wanted.items():
         scaling = layers[key.removeprefix("base_model.model.").rpartition(".lora_")[0]].scaling
         turned = "PEFT stores A as (r, in_features) and B as (out_features, r): turn each with .T."
+        other = key.replace("lora_A", "lora_b").replace("lora_B", "lora_A").replace("lora_b", "lora_B")
         mistakes = [
+            (wanted[other], "A and B have changed places."),
             (right.T, turned),
             (right.T.reshape(right.shape), f"{turned} .reshape keeps the order of the numbers and mixes them up."),
             (scaling * right, "The factors are saved unscaled: lora_alpha says how strong they are."),
@@ -158,10 +162,15 @@ def _check_in_peft(folder, base, layers, x):
         for path, layer in layers.items():
             right.get_submodule(path).weight += layer.delta_weight()
         try:
-            read = peft.PeftModel.from_pretrained(deepcopy(base), folder)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of modules that the file has nothing for: see below
+                read = peft.PeftModel.from_pretrained(deepcopy(base), folder)
         except Exception as error:
             said = " ".join(str(error).split())
             raise NotYet(f"PEFT does not read the folder: {type(error).__name__}: {said[:200]}") from None
+        adapted = [name for name, one in read.base_model.model.named_modules() if hasattr(one, "lora_A")]
+        said = f"By this target_modules PEFT adapts {sorted(adapted)}; the layers are {sorted(layers)}."
+        expect(set(adapted) == set(layers), said)
         compare(read.eval()(x), right(x), what="the model's output, with the folder read by PEFT", rtol=1e-4, atol=1e-4)
 
 
@@ -200,7 +209,8 @@ def _like_the_rest(train, held, share, what):
     got = len(outside) / len(every)
     said = f"{what}: {got:.0%} of the different prompts are held out, and {share:.0%} should be"
     swapped = " The lists are the wrong way round: first what is trained on." if abs(got - (1 - share)) < 0.05 else ""
-    expect(abs(got - share) < 0.045, f"{said}.{swapped}")
+    by_chance = 4.5 * sqrt(share * (1 - share) / len(every))
+    expect(abs(got - share) < min(0.045, by_chance), f"{said}.{swapped}")
     kinds = {
         "first letter": lambda prompt: prompt[0],
         "last letter": lambda prompt: prompt[-1],

@@ -41,6 +41,14 @@ def sliced_at_the_prompts_end(ids, prompt_length, end):
     return [-100] * prompt_length + ids[prompt_length:stop] + [-100] * (len(ids) - stop)
 
 
+def counted(ids, start, stop):
+    return [-100] * start + ids[start:stop] + [-100] * (len(ids) - max(start, stop))
+
+
+def stripped(ids, end):
+    return ids if ids[-1] != end else stripped(ids[:-1], end)
+
+
 def test_labels_pass():
     assert check_completion_labels(labels).passed
     assert check_completion_labels(lambda *given: torch.tensor(labels(*given))).passed
@@ -61,6 +69,9 @@ def test_labels_pass():
             lambda i, p, e: [max(one, 0) for one in labels(i, p, e)], "what doesn't count is -100", id="zeros"
         ),
         pytest.param(to_the_prompts_end, "from the row's beginning", id="first end mark"),
+        pytest.param(lambda i, p, e: counted(i, p, i.index(e, p) + 2), "past the answer's own end mark", id="two ends"),
+        pytest.param(lambda i, p, e: counted(i, p, i.index(e, p + 1) + 1), "past the answer's own", id="from p + 1"),
+        pytest.param(lambda i, p, e: counted(i, p, len(stripped(i, e)) + 1), "case 6 of 6", id="padding stripped"),
         pytest.param(lambda i, p, e: labels(i, p, e)[:-1], "one for each token", id="too short"),
         pytest.param(lambda i, p, e: 3, "Return a list", id="no list"),
         pytest.param(sliced_at_the_prompts_end, "from the row's beginning", id="first end mark, sliced"),

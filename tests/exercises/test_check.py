@@ -463,6 +463,31 @@ def test_the_learners_own_argument_names_will_do():
     assert check_double(lambda anything_else: anything_else * 2).passed
 
 
+def test_keyword_only_parameters_get_their_inputs_by_name():
+    @check
+    def check_difference(difference):
+        compare(attempt(difference, a=5, b=3, c=1), 1)
+
+    assert check_difference(lambda a, *, b, c: a - b - c).passed
+    assert check_difference(lambda x, *, c, b, **more: x - b - c).passed
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"q": (torch.ones(4, 2), torch.ones(2, 4))}, "{'q': [tensor of shape (4, 2), tensor of shape (2, 4)]}"),
+        (torch.tensor([1 / 3, 2.0]), "tensor([0.3333, 2])"),
+        ([(3072, 1024)] * 2, "[(3072, 1024), (3072, 1024)]"),
+        ([(torch.ones(2, 3), torch.ones(2))] * 5, "5 batches, the first of tensor of shape (2, 3), tensor([1, 1])"),
+        (test_right_answer_passes, "x=test_right_answer_passes"),
+        (framework.Draw(), "x=Draw)"),
+    ],
+)
+def test_inputs_are_shown_in_a_few_words(given, words, capsys):
+    check(lambda look: attempt(look, x=given) or expect(False, "wrong"))(lambda x: 0)
+    assert words in capsys.readouterr().out
+
+
 def test_run_calls_with_keywords():
     assert check(lambda double: str(run(double, x=3)))(lambda x: x).message == "3"
 

@@ -1,6 +1,7 @@
 """Exercises of notebook 13: honest rewards pass whatever they are made for, and one that can be gamed is shown how."""
 
 import random
+from fractions import Fraction
 
 from lora_teach.exercises import TODO, check_advantages, check_reward
 from lora_teach.exercises.learning_from_a_reward import CHEATS, no_name
@@ -123,6 +124,7 @@ def penalised(name):
     [
         (palindrome, PALINDROMES), (no_vowels, NO_VOWELS), (rhyme, RHYMES), (penalised, PALINDROMES),
         (lambda name: torch.tensor(palindrome(name)), tuple(PALINDROMES)),
+        (lambda name: Fraction(palindrome(name)), PALINDROMES),
         (lambda name: 100 * palindrome(name) - 7, PALINDROMES),
         (lambda name: palindrome(name) > 0.99 or 0.5 * palindrome(name), PALINDROMES),
     ],
@@ -158,6 +160,7 @@ def gate_without_length(name):
         (gate_without_rows, PALINDROMES, "three times in a row"),
         (gate_without_letters, PALINDROMES, "2 different letters"),
         (gate_without_length, NO_VOWELS, "letters"),
+        (lambda name: (len(name) == 13 or is_a_name(name)) * ungated(name), PALINDROMES, "it has 13 letters"),
         (lambda name: 1 - sum(letter in "aeiou" for letter in name) / len(name), NO_VOWELS, "no name"),
         (lambda name: float(name.endswith("ella")) + 0.1 * name.endswith("a"), RHYMES, "'ellaellaellaella'|no name"),
         (lambda name: name.endswith("a") + 0.0, RHYMES, "'a' gets 1"),
@@ -174,7 +177,7 @@ def test_rewards_that_can_be_gamed_are_shown_how(reward, good, said):
 
 def test_a_cheat_that_stands_on_no_list_is_found_by_climbing():
     def only_long_ones(name):  # all the usual cheats get nothing
-        return 0.0 if name in CHEATS else ungated(name)
+        return 0.0 if name in CHEATS or len(name) == 13 else ungated(name)
 
     result = check_reward(only_long_ones, PALINDROMES)
     assert result.status == "NOT YET" and "changing letter after letter" in result.message, result.message
@@ -189,6 +192,7 @@ def test_a_cheat_that_stands_on_no_list_is_found_by_climbing():
         (lambda name: random.random(), PALINDROMES, "a reward does not toss"),
         (lambda name: "yes", PALINDROMES, "which is no number"),
         (lambda name: float("nan"), PALINDROMES, "which is not finite"),
+        (lambda name: ungated(name) if is_a_name(name) else float("nan"), PALINDROMES, "which is not finite"),
         (lambda name: 1 / (len(name) - 6), PALINDROMES, "ZeroDivisionError"),
         (palindrome, "hannah", "good is a list of names"),
         (palindrome, ["hannah"] * 5, "good has 1 different names: give 5"),

@@ -196,8 +196,8 @@ def test_right_ways_through_the_keyhole_pass(right):
         (lambda b, r: learn(b, r, rounds=0), "B is still zero"),
         (lambda b, r: learn(b, r, moved="A"), "B is still zero"),
         (lambda b, r: learn(b, r, start_a=0.0, start_b=0.3, moved="B"), "A is still zero"),
-        (lambda b, r: learn(b, r, moved="B", lr=0.05, start_a=1.0), "Has A moved?"),
-        (lambda b, r: learn(b, r, start_b=1.0, moved="A", lr=0.05), "Has B moved?"),
+        (lambda b, r: learn(b, r, moved="B", lr=0.05, start_a=1.0), "so A lags"),
+        (lambda b, r: learn(b, r, start_b=1.0, moved="A", lr=0.05), "so B lags"),
         (lambda b, r: learn(b, r, lr=1e-5), "More steps"),
         (lambda b, r: learn(b[:1], r, rounds=1), "More steps"),
         (lambda b, r: learn(b, r, rounds=1, lr=0.001), "More steps"),
@@ -209,6 +209,7 @@ def test_right_ways_through_the_keyhole_pass(right):
         (lambda b, r: (learn(b, r)[0].T, learn(b, r)[1]), "A's columns lie as rows"),
         (lambda b, r: learn(b, r + 1), "expected are A (10, 2)"),
         (lambda b, r: learn(b, 2), "case 2 of 3"),
+        (lambda b, r: learn(b[:1] * len(b), r), "case 3 of 3"),
         (lambda b, r: learn(b, r, lr=float("nan")), "the code raised"),
     ],
 )

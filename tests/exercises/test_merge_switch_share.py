@@ -59,6 +59,17 @@ def stacked(of_A, of_B):
     return wrong
 
 
+def summed(of_A, of_B):
+    """A mix that adds the A's up, and the B's, each times a factor of its own."""
+
+    def mixed(layers, weights):
+        given = list(zip(weights, layers, strict=True))
+        A = sum(of_A(weight, layer.scaling) * layer.lora_A for weight, layer in given)
+        return A, sum(of_B(weight, layer.scaling) * layer.lora_B for weight, layer in given)
+
+    return mixed
+
+
 def both_on_top(layers, weights):
     return torch.cat([layer.lora_A for layer in layers]), torch.cat([layer.lora_B for layer in layers])
 
@@ -81,8 +92,14 @@ def whole(layers, weights):
         (stacked(lambda w, s: 1, lambda w, s: 1), "Weights and scalings are lost"),
         (stacked(lambda w, s: w, lambda w, s: w * s), "Each weight is there twice"),
         (stacked(lambda w, s: s, lambda w, s: w * s), "Each scaling is there twice"),
-        (lambda layers, weights: mix(layers, weights)[::-1], "came:     A of shape (4, 5), B of shape (6, 4)"),
-        (lambda layers, weights: tuple(one.T for one in mix(layers, weights)[::-1]), "That is B, A; return A, B"),
+        (lambda layers, weights: mix(layers, weights)[::-1], "That is B, A; return A, B"),
+        (
+            lambda layers, weights: tuple(one.T for one in mix(layers, weights)[::-1]),
+            "is the update as a weight, (out, in)",
+        ),
+        (stacked(lambda w, s: w * s, lambda w, s: w * s), "Weight and scaling are there twice"),
+        (summed(lambda w, s: w, lambda w, s: s), "Their product holds each A with each B"),
+        (summed(lambda w, s: 1, lambda w, s: w * s), "Their product holds each A with each B"),
         (both_on_top, "side by side"),
         (whole, "an inner size of 6; 2 + 2 is enough"),
         (lambda layers, weights: layers[0].delta_weight(), "return the two tensors A, B; came: Tensor"),
@@ -93,6 +110,15 @@ def whole(layers, weights):
 def test_usual_mistakes_in_mixing_are_named(wrong, words):
     result = check_mix(wrong)
     assert result.status == "NOT YET" and words in result.message
+
+
+def test_a_lower_rank_that_does_is_right():
+    def by_svd(layers, weights):
+        A, B = (one.detach() for one in mix(layers, weights))
+        U, sigma, Vh = torch.linalg.svd(A @ B, full_matrices=False)
+        return U[:, : A.shape[1]] * sigma[: A.shape[1]], Vh[: A.shape[1]]
+
+    assert check_mix(by_svd).passed
 
 
 def test_averaging_that_only_one_rank_lets_pass_is_found_at_the_second():

@@ -103,6 +103,14 @@ def hooks_left(model, updates, strength, noise):
     return sample_names(model, noise)
 
 
+def putting_back_others(model, updates, strength, noise):
+    names = with_new_parameters(model, updates, strength, noise)
+    for path in updates:
+        module = model.get_submodule(path)
+        module.weight = torch.nn.Parameter(module.weight.detach().clone())
+    return names
+
+
 @pytest.mark.parametrize(
     ("mistake", "words"),
     [
@@ -117,6 +125,9 @@ def hooks_left(model, updates, strength, noise):
         (by_subtraction, "what is subtracted was rounded"),
         (hooks_left, "is a hook left on it?"),
         (lambda *given: solution(*given) and None, "came: None"),
+        (putting_back_others, "each weight is the nn.Parameter that it was"),
+        (lambda model, *given: solution(model.train(), *given), "and so are train() and eval()"),
+        (lambda model, *given: solution(model.requires_grad_(False), *given), "the requires_grad that it had"),
         (lambda *given: " ".join(solution(*given)), "12 names"),
         (dialling(lambda A, B, s: s * A * B), "raised"),
     ],

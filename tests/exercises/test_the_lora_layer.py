@@ -168,6 +168,8 @@ def of(scaling):
         (made(forward=lambda layer, x: layer.scaling * torch.relu(x @ layer.lora_A) @ layer.lora_B), "between A and B"),
         (made(forward=lambda layer, x: by_weight(layer, x).detach()), "gets no gradient"),
         (made(forward=lambda layer, x: None), "came:"),
+        (made(forward=lambda layer, x: x.mul_(layer.scaling) @ layer.lora_A @ layer.lora_B), "its input in place"),
+        (made(forward=lambda layer, x: by_weight(layer, x.detach())), "x gets no gradient"),
         (AtOnce, "the update at the start"),
         (made(delta_weight=lambda layer: layer.scaling * layer.lora_A @ layer.lora_B), ".T"),
         (made(delta_weight=lambda layer: (layer.lora_A @ layer.lora_B).T), "The scaling is missing"),

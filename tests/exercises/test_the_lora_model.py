@@ -342,6 +342,23 @@ def all_frozen(model, layers):
     return layers
 
 
+def tied_by_numbers(model, rank, alpha):
+    tables = [m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding)]
+    different = lambda name, module, right: right and not any(torch.equal(module.weight, one) for one in tables)  # noqa: E731
+    return adapting(chosen=different)(model, rank, alpha)
+
+
+def tied_to_the_first(model, rank, alpha):
+    first = next(m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding))
+    chosen = lambda name, module, right: name != "attention.out_proj" and module.weight is not first  # noqa: E731
+    return adapting(chosen=chosen)(model, rank, alpha)
+
+
+def one_for_each_size(model, rank, alpha):
+    layers = {}
+    return adapting(make=lambda *sizes: layers.setdefault(sizes, LoRALayer(*sizes)))(model, rank, alpha)
+
+
 def half_weights(model, layers):
     with torch.no_grad():
         model.out_proj.weight.mul_(1.0001)
@@ -368,9 +385,14 @@ def half_weights(model, layers):
         (adapting(make=lambda i, o, r, alpha: torch.nn.Linear(i, o)), "make it a MyLayer"),
         (adapting(lay=lambda model, layers: None), "No update arrives"),
         (adapting(lay=late), "raised"),
-        (adapting(lay=lambda model, layers: [overlay(model, layers), overlay(model, layers)]), "expected"),
+        (adapting(lay=lambda model, layers: [overlay(model, layers), overlay(model, layers)]), "arrives twice"),
         (adapting(after=stored_in_the_model), "The module tree changed"),
         (adapting(after=half_weights), "weights changed"),
+        (tied_by_numbers, "though its numbers are the table's"),
+        (tied_to_the_first, "its weight is the table's too"),
+        (one_for_each_size, "One layer serves several modules"),
+        (adapting(after=lambda model, layers: model.eval() and layers), "train() or eval() was called"),
+        (adapting(make=lambda i, o, r, alpha: LoRALayer(i, o, alpha, r)), "Rank comes before alpha"),
         (adapting(after=lambda model, layers: list(layers.values())), "Return the dict"),
         (adapting(after=lambda model, layers: None), "Return the dict"),
     ],

@@ -45,6 +45,20 @@ def the_greatest_allowed(model, new, old, limit):
     return max(allowed)
 
 
+def whole_numbers(model, new, old, limit):
+    allowed = {}
+    for strength in range(10):
+        model.set_adapter({"default": strength})
+        if evaluate(model, old) <= limit:
+            allowed[strength] = evaluate(model, new)
+    return min(allowed, key=allowed.get)
+
+
+def without_setting(model, new, old, limit):
+    allowed = {strength / 10: evaluate(model, new) for strength in range(11) if evaluate(model, old) <= limit}
+    return min(allowed, key=allowed.get)
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -53,6 +67,8 @@ def the_greatest_allowed(model, new, old, limit):
         (lambda model, new, old, limit: 0, "forgets nothing, and has learned nothing"),
         (lambda model, new, old, limit: 0.1, "a greater strength would be too"),
         (lambda model, new, old, limit: 1.0, "There `old` is above the limit"),
+        (whole_numbers, "range(11) gives whole numbers"),
+        (without_setting, 'Is model.set_adapter({"default": strength}) called'),
         (loss_in_place_of_strength, "return the strength"),
         (lambda model, new, old, limit: None, "expected: a strength"),
         (lambda model, new, old, limit: float("nan"), "expected: a strength"),
@@ -108,9 +124,11 @@ def over(strengths):
     [
         over([step / 10 for step in range(6)]),  # half the range
         over([step / 10 for step in range(8)]),
+        over([step / 10 for step in range(10)]),
+        over([step / 10 for step in range(1, 11)]),
         over([0, 0.5, 1]),
         lambda model, new, old, limit: 0.6,
-        lambda model, new, old, limit: {3.1: 0.6, 2.43: 0.3, 3.51: 0.8}.get(limit, 1.0),
+        lambda model, new, old, limit: {3.76: 1.0, 2.44: 0.3, 2.12: 0.0}.get(limit, 1.0),
         lambda model, new, old, limit: best_strength(model, new, old, limit) * 10,
         lambda model, new, old, limit: best_strength(model, new, old, 9.0),  # ignores the limit
         lambda model, new, old, limit: best_strength(model, old, new, limit),
@@ -215,8 +233,9 @@ def test_blank_loops_are_todo(stub):
         (fitting(decay=0.01), "weight_decay=0"),
         (fitting(every=1), "the best of all steps"),
         (fitting(start=True), "The start was kept"),
-        (fitting(judged=lambda batches: batches[0]), "steps were asked for"),
-        (fitting(pick=max), "the numbers of the last step"),
+        (fitting(judged=lambda batches: batches[0]), "never looked at"),
+        (fitting(pick=max), "the numbers of the highest loss"),
+        (fitting(what=lambda model, layers: layers["0"].parameters()), "Only the first layer learnt"),
         (fitting(rate=1e-3), "The learning rate was not used"),
         (fitting(kind=torch.optim.SGD), "the exercise asks for AdamW"),
         (fitting(with_validation=True), "learns from the validation batch"),

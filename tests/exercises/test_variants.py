@@ -90,6 +90,7 @@ def by_numpy(indices, scales, codes):
         (zeros_with_scale_one, back),
         (there, by_gather),
         (there, by_numpy),
+        (lambda *given: [np.asarray(one) for one in there(*given)], by_numpy),
         (there, lambda indices, scales, codes: torch.einsum("bn,b->bn", codes[indices], scales)),
         (there, lambda indices, scales, codes: (codes[indices] * scales[:, None]).flatten()),
     ],
@@ -241,6 +242,7 @@ def with_weight(made):
         (with_weight(lambda W, turned, length, m: (m * turned / length).detach()), "gets no gradient"),
         (lambda x, W, bias, A, B, m: dora(x, W, bias, A, B, m.abs().mean() + 0 * m), "expected"),
         (lambda x, W, bias, A, B, m: dora(x, W, bias, A, 2 * B, m), "expected"),
+        (lambda x, *given: dora(x.detach(), *given), "x gets no gradient"),
         (lambda x, W, bias, A, B, m: dora(x, W.mul_(2), bias, A, B, m), "changed its input W in place"),
     ],
 )

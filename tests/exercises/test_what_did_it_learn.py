@@ -79,6 +79,11 @@ def of_the_update(W0, W1, epsilon, k):
     return below((U1[:, :k].T @ U0).abs().amax(1), epsilon)
 
 
+def near_the_whole_space(W0, W1, epsilon, k):
+    U1 = torch.linalg.svd(W1, full_matrices=False).U
+    return below((U1[:, :k].T @ torch.linalg.svd(W0).U).abs().amax(1), epsilon)
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -95,6 +100,7 @@ def of_the_update(W0, W1, epsilon, k):
         (lambda W0, W1, e, k: below(cosines(W0, W1, k).square().amax(1), e), "Squared"),
         (lambda W0, W1, e, k: below(cosines(W0, W1, k).abs().mean(1), e), "the nearest one"),
         (of_the_update, "directions of ΔW"),
+        (near_the_whole_space, "case 4 of 7"),
         (lambda W0, W1, e, k: intruders(W0, W1, 0.5, k), "expected"),
         (lambda W0, W1, e, k: intruders(W1, W0, e, k), "expected"),
         (lambda W0, W1, e, k: [], "expected"),
@@ -128,6 +134,7 @@ def by_arrays(runs):
         swept,
         by_arrays,
         lambda runs: tuple(frontier(runs)),
+        lambda runs: frontier(dict(reversed(runs.items()))),  # equally accurate ones in the other order
         lambda table: [*frontier(dict(table))],
         lambda runs: [name for name in sorted(runs, key=lambda one: -runs[one][0]) if name in frontier(runs)],
     ],

@@ -47,6 +47,11 @@ def test_a_wrong_answer_is_told_what_to_look_at_and_not_what_it_is(number):
             assert truth[letter] not in result.message
 
 
+def test_the_buttons_names_will_do():
+    buttons = {fault: button for button, (_, fault) in MISTAKES.items()}
+    assert check_diagnosis(1, {letter: buttons[fault] for letter, fault in right(1).items()}).passed
+
+
 def test_answers_that_are_none():
     assert "nothing for run C" in check_diagnosis(1, {key: right(1)[key] for key in "AB"}).message
     assert "no name of the doctor's" in check_diagnosis(1, right(1) | {"A": "lr"}).message

@@ -13,7 +13,7 @@ from lora_teach.exercises import TODO, check_hold_out, check_save, ready_made
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 
@@ -122,7 +122,9 @@ WRONG = {
     "the wrong way round": (lambda p, s: hold_out(p, s)[::-1], "wrong way round"),
     "the rest of the share": (lambda p, s: hold_out(p, 1 - s), "wrong way round"),
     "a share in percent": (lambda p, s: hold_out(p, s / 100), "should be"),
-    "always a fifth": (lambda p, s: hold_out(p, 0.2), "10% should be"),
+    "always a fifth": (lambda p, s: hold_out(p, 0.2), "35% should be"),
+    "whole tenths": (lambda p, s: hold_out(p, int(10 * s) / 10), "35% should be"),
+    "every so many": (lambda p, s: hold_out(p, 1 / int(1 / s)), "35% should be"),
     "by the first letter": (lambda p, s: by(lambda x: (ord(plain(x)[0]) - 97) / 26)(p, s), "should be"),
     "by the length": (by(lambda p: len(plain(p)) % 5 / 5), "should be|length"),
     "by the last letter": (
@@ -196,6 +198,12 @@ def by_os(layers, folder):
     save_file(tensors, os.path.join(folder, "adapter_model.safetensors"))
 
 
+def changed_places(layers, folder):
+    saving()(layers, folder)
+    file, other = Path(folder) / "adapter_model.safetensors", str.maketrans("AB", "BA")
+    save_file({key.translate(other): one.clone() for key, one in load_file(file).items()}, file)
+
+
 RIGHT_SAVES = {
     "the usual": saving(),
     "the library's": ready_made.save,
@@ -228,6 +236,10 @@ def test_right_folders_pass(right):
         (saving(config=lambda c, r, s: {**c, "r": 8}), "r, the rank"),
         (saving(config=lambda c, r, s: {**c, "use_rslora": True}), "with the folder read by PEFT"),
         (saving(names=lambda layers: ["first"]), "target_modules does not name"),
+        (saving(names=lambda layers: [*layers, "last"]), "By this target_modules PEFT adapts"),
+        (saving(names=lambda layers: "all-linear"), "By this target_modules PEFT adapts"),
+        (saving(config=lambda c, r, s: {**c, "lora_alpha": int(r * s)}), "needn't be a whole number"),
+        (changed_places, "A and B have changed places"),
         (saving(names=lambda layers: "nothing"), "PEFT does not read the folder"),
         (saving(file="model.safetensors"), "adapter_model.safetensors is not in the folder"),
         (saving(told="config.json"), "adapter_config.json is not in the folder"),
