@@ -137,7 +137,7 @@ def _tied_weights(named):
     tables = {id(module.weight): name for name, module in once.values() if isinstance(module, nn.Embedding)}
     tied = {}
     for name, module in once.values():
-        weight = id(getattr(module, "weight", None))
+        weight = id(module._parameters.get("weight"))  # not what a parametrisation would compute, and move by it
         if is_adaptable(module) and weight in tables:
             tied[id(module)] = _tied(f"to the embedding {tables[weight]!r}")
         elif isinstance(module, nn.Embedding) and len(holders.get(weight, ())) > 1:
