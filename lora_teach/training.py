@@ -12,6 +12,7 @@ from lora_teach.loop.history import History, NonFiniteLoss, Step
 from lora_teach.loop.interrupts import CtrlC, held_back
 from lora_teach.loop.needed_logits import where_labels_count
 from lora_teach.loop.optimizer import (
+    check_given,
     check_gradients_are_on,
     check_settings,
     named_trainable,
@@ -98,7 +99,8 @@ def training_steps(
     Warns:
         UserWarning: Parameters that got no gradient at the first step, or had not moved at the last, by name.
     """
-    check_settings(lr, steps, max_grad_norm, optimizer)
+    check_settings(lr, steps, max_grad_norm, optimizer, betas, weight_decay, seed)
+    check_given(batches, validation, loss_fn, schedule)
     check_count("accumulate", accumulate)
     team = join(model, shard, optimizer)
     named, buffers, given = named_trainable(model), Buffers(model), optimizer
