@@ -62,8 +62,8 @@ def from_peft(raw, where, warn=True):
         if raw.get(name) is None:
             raise ValueError(f"{where}: {name!r} is missing; PEFT would use its default, whatever the adapter was.")
     for name in NOT_FOLLOWED:
-        if raw.get(name):
-            raise ValueError(f"{where}: {name}={raw[name]!r} is not followed here, and the result would be wrong.")
+        if (said := raw.get(name)) or (said == 0 and said is not False):  # layers_to_transform=0 is the first layer
+            raise ValueError(f"{where}: {name}={said!r} is not followed here, and the result would be wrong.")
     for name in ("use_rslora", *(field for layers in VARIANTS.values() for field in fields_of(layers))):
         if not isinstance(raw.get(name, False), bool | None):
             raise ValueError(f"{where}: {name}={raw[name]!r} is not true or false.")

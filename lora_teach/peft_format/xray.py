@@ -146,7 +146,7 @@ def _matrices(name, parts):
         raise ValueError(f"{name}: {shapes}, of {A.dtype} and {B.dtype}: these are no factors.")
     if not A.numel() or not B.numel():
         raise ValueError(f"{name}: {shapes}: one of them is empty.")
-    A, B = A.flatten(1), B.flatten(1)
+    A, B = (one.flatten(1).float() if one.dtype.itemsize == 1 else one.flatten(1) for one in (A, B))
     rank, groups = A.shape[0], A.shape[0] // B.shape[1]
     if rank > LARGEST_RANK:
         raise ValueError(f"{name}: rank {rank:,} is too large to be looked into. Up to {LARGEST_RANK:,} can be.")
