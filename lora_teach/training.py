@@ -26,6 +26,7 @@ from lora_teach.loop.validation import Validation
 from lora_teach.utils import processes
 from lora_teach.utils.validation import check_count
 
+import torch
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -163,6 +164,7 @@ def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, ind
     if not model.training:
         model.train()
     optimizer.zero_grad(set_to_none=True)
+    torch.clear_autocast_cache()  # what the caller computed under no_grad would cut off the gradients
     value = 0.0
     for number, (batch, weight) in enumerate(team.shares(parts, loss_fn, model)):
         asked = (batch, loss_fn) if recorded else where_labels_count(model, batch, loss_fn)
@@ -179,6 +181,7 @@ def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, ind
         if max_grad_norm is not None:
             nn.utils.clip_grad_norm_(rollback.parameters, max_grad_norm)
         optimizer.step()
+        torch.clear_autocast_cache()  # an autocast around the loop would go on with the numbers of before
     rollback.check_parameters(value, index)
     return value
 
