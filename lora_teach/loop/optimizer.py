@@ -8,7 +8,7 @@ from lora_teach.loop.interrupts import import_what_training_needs
 from lora_teach.loop.words import said
 from lora_teach.overlay.inspection import check_trains, overlays
 from lora_teach.utils.processes import in_shards_as, whole
-from lora_teach.utils.validation import check_above_zero, check_count
+from lora_teach.utils.validation import check_above_zero, check_callable, check_count, check_seed
 
 import torch
 from torch import nn
@@ -51,8 +51,7 @@ def check_settings(lr, steps, max_grad_norm, optimizer, betas, weight_decay, see
     """Raise an error for settings of the loop that can't be meant, or if no gradient would be recorded."""
     check_count("steps", steps)
     check_gradients_are_on()
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not -(2**63) <= seed < 2**63:
-        raise ValueError(f"seed={seed!r} is no whole number of 64 bits. Use one such as 0.")
+    check_seed(seed)
     if optimizer is None:
         check_above_zero("lr", lr, "a learning rate such as 1e-3")
         pair = betas if isinstance(betas, tuple | list) and len(betas) == 2 else (None, None)
@@ -69,12 +68,12 @@ def check_given(batches, validation, loss_fn, schedule):
     for name, given in (("batches", batches), ("validation", validation or [])):
         if not hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
             raise TypeError(f"{name} is a {type(given).__name__}. Give a DataLoader or a list of batches.")
-    for name, given, example in (
-        ("loss_fn", loss_fn, "torch.nn.functional.mse_loss"), ("schedule", schedule, "lambda done: 1 - done"),
-    ):  # fmt: skip
-        if given is not None and (isinstance(given, type) or not callable(given)):
-            made = f", made: {given.__name__}()" if isinstance(given, type) else ""
-            raise TypeError(f"{name}={given!r} is no function. Give one, such as {example}{made}.")
+    if loss_fn is not None:
+        check_callable("loss_fn", loss_fn, "torch.nn.functional.mse_loss")
+        if isinstance(loss_fn, type):
+            raise TypeError(f"loss_fn={loss_fn.__name__} is a class. Give one that is made, {loss_fn.__name__}().")
+    if schedule is not None:
+        check_callable("schedule", schedule, "lambda done: 1 - done")
 
 
 def optimizer_for(named, given, lr, betas, weight_decay, capture=False):

@@ -157,7 +157,7 @@ SETTINGS = [
     ({"schedule": lambda done: None}, ValueError, "schedule gives the factor None"),
     ({"schedule": "cosine"}, TypeError, "schedule='cosine' is no function"),
     ({"loss_fn": "mse"}, TypeError, "loss_fn='mse' is no function"),
-    ({"loss_fn": nn.CrossEntropyLoss}, TypeError, r"is no function.*made: CrossEntropyLoss\(\)"),
+    ({"loss_fn": nn.CrossEntropyLoss}, TypeError, r"is a class. Give one that is made, CrossEntropyLoss\(\)"),
     ({"betas": 0.9}, ValueError, "betas=0.9 are not two numbers"),
     ({"betas": (0.9, 1.0)}, ValueError, r"betas=\(0.9, 1.0\)"),
     ({"betas": ("a", "b")}, ValueError, r"betas=\('a', 'b'\)"),
