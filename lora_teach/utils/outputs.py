@@ -44,8 +44,9 @@ def check_new_folder(folder, files, overwrite=False, inputs=()):
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise ValueError(f"{folder} is there already and not empty. Name another folder, or add --overwrite.")
     for one in inputs:
-        if folder.exists() and Path(one).exists() and folder.samefile(one):
-            raise ValueError(f"{folder} is {one}, which is read, so nothing is written into it. Name another folder.")
+        same = folder.exists() and Path(one).exists() and folder.samefile(one)
+        if same or folder.resolve() == Path(one).resolve():  # also where it is not there yet
+            raise ValueError(f"{folder} is {one}, so nothing else is written into it. Name another folder.")
     for name in files:
         _refuse_input(folder / name, inputs)
         if (folder / name).is_dir():

@@ -52,9 +52,12 @@ def test_out_and_checkpoint_are_never_the_base_nor_each_other(place, capsys):
     (place / "base").mkdir()
     (place / "base" / "config.json").write_text("{}")
     assert cli.main(["train", "--base", "base", "--data", "data.jsonl", "--out", "base", "--overwrite"]) == 2
-    assert "which is read" in capsys.readouterr().err
+    assert "nothing else is written into it" in capsys.readouterr().err
     (place / "a").mkdir()
-    assert train("--out", "a", "--checkpoint", "a") == 2
+    for out, checkpoint in (("a", "a"), ("new", "new"), ("new", "./a/../new"), ("new/inner/..", "new")):
+        assert train("--out", out, "--checkpoint", checkpoint) == 2, (out, checkpoint)
+        assert "nothing else is written into it" in capsys.readouterr().err
+    assert not (place / "new").exists()
 
 
 def test_what_is_there_is_replaced_only_if_it_is_asked_for(place, capsys):
