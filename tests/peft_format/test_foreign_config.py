@@ -216,3 +216,15 @@ def test_factors_of_eight_bits_are_read_and_looked_into(folder, dtype):
     model = LoRAModel.from_pretrained(base(), folder)
     assert torch.equal(model.lora_layers["blocks.0.q_proj"].lora_A.T, load_file(folder / WEIGHTS)[key].float())
     assert all(layer.norm > 0 for layer in xray(folder).layers)
+
+
+def test_what_eva_says_of_its_start_is_harmless_and_tied_copies_are_not(folder):
+    change_config(folder, init_lora_weights="eva", eva_config={"rho": 2.0, "tau": 0.99})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LoRAModel.from_pretrained(base(), folder)
+    change_config(folder, ensure_weight_tying=True)
+    LoRAModel.from_pretrained(base(), folder)  # nothing that could be tied
+    change_config(folder, modules_to_save=["embedding"])
+    with pytest.raises(ValueError, match=r"ensure_weight_tying .*modules_to_save=\['embedding'\].*not followed here"):
+        LoRAModel.from_pretrained(base(), folder)
