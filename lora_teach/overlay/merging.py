@@ -11,6 +11,8 @@ from lora_teach.overlay.nested_modules import walk
 import torch
 from torch.nn.utils import parametrize
 
+ONLY_LOOK = ("make_inputs_require_grad", "output_capturing_hook")  # transformers' hooks that change no output
+
 
 def updates_of(model):
     """Return ``{module name: (module, [(weight, layer), ...])}`` of what is active in a LoRAModel."""
@@ -131,7 +133,7 @@ def _check_mergeable(name, module, owners, inside):
             "with the update in the weight the output could be another. Keep the adapter beside it."
         )
     hooks = takewhile(lambda hook: not getattr(hook, "of_overlay", False), module._forward_hooks.values())
-    if any(hooks):
+    if any(not getattr(hook, "__name__", "").startswith(ONLY_LOOK) for hook in hooks):
         raise ValueError(
             f"{name}: a forward hook that was there before the adapter may change the module's output, and would then "
             "see the update too, so the output could be another. Take it off first, or keep the adapter beside it."

@@ -3,6 +3,7 @@
 import types
 
 from lora_teach import LoRAModel
+from tests.tiny_language_model import tiny_model
 from tests.toy import bits, filled, numbers, same_bits
 
 import pytest
@@ -141,3 +142,13 @@ def test_a_hook_that_came_before_the_adapter_sees_no_update_and_is_not_merged_un
     else:  # the adapter has the scaled input too
         model.merge()
     assert torch.allclose(model(x), expected, atol=1e-5)
+
+
+def test_the_hook_that_transformers_needs_for_gradient_checkpointing_is_no_obstacle():
+    base = tiny_model()
+    base.enable_input_require_grads()
+    model = filled(LoRAModel(base, rank=2, target_modules=["q_proj", "embed_tokens"]))
+    tokens = torch.tensor([[3, 7, 2]])
+    expected = model(tokens).logits
+    model.merge()
+    assert torch.allclose(model(tokens).logits, expected, atol=1e-4)
