@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Integral
 
 from lora_teach.layer import INITS, SCALINGS, VARIANTS
 from lora_teach.utils.patterns import compiled, ending, fullmatch
@@ -138,6 +139,8 @@ def _names(option, value, regex=True):
             raise TypeError(f"{option}={value!r} is one string. Use a list of names: [{value!r}].")
         _check_expression(option, value)
         return value
+    if isinstance(value, Mapping):
+        raise TypeError(f"{option}={value!r} is a mapping, whose values would be lost. Use a list of names.")
     try:
         names = tuple(sorted(value) if isinstance(value, set | frozenset) else value)
     except TypeError:
@@ -160,7 +163,7 @@ def _tokens(value):
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable) or not (tokens := tuple(value)):
         raise TypeError(f"trainable_token_indices={value!r} is no list of tokens. Use a list of whole numbers.")
     for token in tokens:
-        if isinstance(token, bool) or not isinstance(token, int):
+        if isinstance(token, bool) or not isinstance(token, Integral):
             raise TypeError(
                 f"trainable_token_indices has {token!r}, which is no whole number. Use the tokenizer's ids."
             )
@@ -168,7 +171,7 @@ def _tokens(value):
             raise ValueError(f"trainable_token_indices has {token}, which is below 0. Use the tokenizer's ids.")
     if len(set(tokens)) < len(tokens):
         raise ValueError(f"trainable_token_indices={list(tokens)!r} names a token twice. Use each once.")
-    return tokens
+    return tuple(map(int, tokens))
 
 
 def _pattern(option, value, check):

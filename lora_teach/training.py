@@ -12,6 +12,7 @@ from lora_teach.loop.history import History, NonFiniteLoss, Step
 from lora_teach.loop.interrupts import CtrlC, held_back
 from lora_teach.loop.needed_logits import where_labels_count
 from lora_teach.loop.optimizer import (
+    check_given,
     check_gradients_are_on,
     check_settings,
     named_trainable,
@@ -25,6 +26,7 @@ from lora_teach.loop.validation import Validation
 from lora_teach.utils import processes
 from lora_teach.utils.validation import check_count
 
+import torch
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -98,7 +100,8 @@ def training_steps(
     Warns:
         UserWarning: Parameters that got no gradient at the first step, or had not moved at the last, by name.
     """
-    check_settings(lr, steps, max_grad_norm, optimizer)
+    check_settings(lr, steps, max_grad_norm, optimizer, betas, weight_decay, seed)
+    check_given(batches, validation, loss_fn, schedule)
     check_count("accumulate", accumulate)
     team = join(model, shard, optimizer)
     named, buffers, given = named_trainable(model), Buffers(model), optimizer
@@ -161,6 +164,7 @@ def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, ind
     if not model.training:
         model.train()
     optimizer.zero_grad(set_to_none=True)
+    torch.clear_autocast_cache()  # what the caller computed under no_grad would cut off the gradients
     value = 0.0
     for number, (batch, weight) in enumerate(team.shares(parts, loss_fn, model)):
         asked = (batch, loss_fn) if recorded else where_labels_count(model, batch, loss_fn)
@@ -177,6 +181,7 @@ def _update(team, model, loss_fn, optimizer, max_grad_norm, rollback, parts, ind
         if max_grad_norm is not None:
             nn.utils.clip_grad_norm_(rollback.parameters, max_grad_norm)
         optimizer.step()
+        torch.clear_autocast_cache()  # an autocast around the loop would go on with the numbers of before
     rollback.check_parameters(value, index)
     return value
 

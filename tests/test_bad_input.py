@@ -46,6 +46,10 @@ CONFIG_ONLY = [
     ({"target_modules": "q_proj["}, ValueError, ["'q_proj['", "broken", "list of names"]),
     ({"exclude_modules": "(v"}, ValueError, ["'(v'", "broken"]),
     ({"target_modules": []}, ValueError, ["[]", "None"]),
+    ({"target_modules": {"q_proj": 8}}, TypeError, ["{'q_proj': 8}", "values would be lost", "list of names"]),
+    ({"exclude_modules": {"q_proj": True}}, TypeError, ["{'q_proj': True}", "list of names"]),
+    ({"modules_to_save": {"head": 1}}, TypeError, ["{'head': 1}", "list of names"]),
+    ({"target_modules": b"q_proj"}, TypeError, ["113", "strings"]),
     ({"target_modules": 3}, TypeError, ["3", "list of strings"]),
     ({"target_modules": ["q_proj", 3]}, TypeError, ["3", "strings"]),
     ({"target_modules": ["q_proj", ""]}, TypeError, ["''", "non-empty"]),
@@ -73,6 +77,9 @@ MODEL_ONLY = [
     ({"exclude_modules": ["q_proj", "v_proj"]}, ValueError, ["TinyGPT", "nn.Linear"]),
     ({"modules_to_save": ["blocks"]}, ValueError, ["'blocks'", "ModuleList", "never called", "'0.q_proj'"]),
     ({"target_modules": "q_proj"}, ValueError, ["'q_proj'", "regular expression", "['q_proj']"]),
+    ({"target_modules": ["all-linear", "q_proj"]}, ValueError, ["'all-linear'", "nearest", "'q_proj'"]),
+    ({"target_modules": ["blocks.*.q_proj"]}, ValueError, ["'blocks.*.q_proj'", "nearest", "'blocks.0.q_proj'"]),
+    ({"exclude_modules": ["v_prj"]}, ValueError, ["exclude_modules='v_prj'", "nearest", "'v_proj'"]),
     ({"modules_to_save": ["haed"]}, ValueError, ["'haed'", "nearest", "'head'"]),
     ({"modules_to_save": ["dropout"]}, ValueError, ["dropout", "no parameters"]),
     ({"modules_to_save": ["blocks.0", "norm"]}, ValueError, ["blocks.0.norm", "only the outer"]),
@@ -96,6 +103,8 @@ NAMES = [
     (" a", ValueError, ["' a'", "file system"]),
     ("nul", ValueError, ["'nul'", "file system"]),
     ("Com1", ValueError, ["'Com1'", "file system"]),
+    ("COM¹", ValueError, ["'COM¹'", "file system"]),
+    ("conin$", ValueError, ["'conin$'", "file system"]),
     ("é" * 128, ValueError, ["too long", "255 bytes"]),
     (3, TypeError, ["3", "'finnish'"]),
     (None, TypeError, ["None", "'finnish'"]),
@@ -281,3 +290,15 @@ def test_the_layers_are_not_replaced_as_a_whole_where_no_hook_would_look(model):
     with pytest.raises(AttributeError, match=r"model.lora_layers\[name\] = layer, or use add_adapter"):
         model.lora_layers = nn.ModuleDict()
     assert dict(model.lora_layers.items()) == before
+
+
+@pytest.mark.parametrize("twin", ["Finnish", "FINNISH", "ﬁnnish"])
+def test_two_names_that_are_one_folder_on_some_disks_are_refused(model, twin):
+    before = picture(model)
+    refused(ValueError, [repr(twin), "'finnish'", "file system"], lambda: model.add_adapter(twin))
+    assert same_picture(before, picture(model))
+
+
+def test_numpy_numbers_are_tokens():
+    config = LoRAConfig(trainable_token_indices=np.array([1, 2]))
+    assert config.trainable_token_indices == (1, 2) and {type(one) for one in config.trainable_token_indices} == {int}

@@ -190,6 +190,36 @@ def test_gradients_flow_in_evaluation_mode_as_well():
     assert all(layer.lora_B.grad.any() for layer in model.lora_layers.values())
 
 
+def test_an_autocast_around_the_whole_run_does_not_keep_the_numbers_of_its_first_step():
+    # https://github.com/X-GenGroup/Flow-Factory/pull/186 and https://github.com/pytorch/pytorch/issues/105211
+    class Within(nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            with torch.autocast("cpu", torch.bfloat16):
+                return self.model(x)
+
+    def losses(around):
+        torch.manual_seed(0)
+        model, seen = LoRAModel(mlp(), rank=2), []
+        with torch.autocast("cpu", torch.bfloat16, enabled=around):
+            steps = training_steps(model if around else Within(model), data(), mse, lr=0.1, steps=8, validation=data(1))
+            for step in steps:
+                with torch.no_grad():
+                    model(data()[0][0])
+                seen.append((step.loss, step.validation))
+        return seen
+
+    def close(left, right):
+        return all(
+            torch.allclose(torch.tensor(a), torch.tensor(b), rtol=0.02) for a, b in zip(left, right, strict=True)
+        )
+
+    assert close(losses(True), losses(False))
+
+
 def test_an_adapter_that_something_froze_is_not_trained_in_silence():
     # https://github.com/huggingface/trl/issues/3926
     model = LoRAModel(mlp(), rank=2)

@@ -38,7 +38,9 @@ def load_language_model(source, gguf_file=None):
     try:
         with without_bars():
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+            model, told = AutoModelForCausalLM.from_pretrained(
+                source, dtype=torch.float32, output_loading_info=True, **options
+            )
     except Exception as error:  # of each library below: a truncated file, a missing package, sizes that don't fit
         if "trust_remote_code" in str(error):
             why = "it needs code of its own, which is never run here (trust_remote_code=False). Use another model."
@@ -47,6 +49,11 @@ def load_language_model(source, gguf_file=None):
         else:
             why = f"{type(error).__name__}: {error}"
         raise ValueError(f"{source} can't be loaded as a language model: {why}") from error
+    if told["missing_keys"]:
+        raise ValueError(
+            f"{source} has no weights for {len(told['missing_keys'])} parameters of a {type(model).__name__}, such as "
+            f"{min(told['missing_keys'])!r}, which would be random numbers. Give a whole language model."
+        )
     if gguf_file is not None:  # transformers remembers where the weights came from, and would refuse to save them
         model.hf_quantizer = None
         model.is_quantized = False

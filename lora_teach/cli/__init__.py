@@ -109,10 +109,9 @@ def export(options):
     base = load(options.base)
     with about("--adapter", options.adapter):
         model = LoRAModel.from_pretrained(base.model, options.adapter)
-        file.parent.mkdir(parents=True, exist_ok=True)
         save_gguf(model, file)
     say("It goes with a GGUF file of the same base: llama-cli -m BASE.gguf --lora " + str(options.gguf))
-    print(options.gguf)
+    print_result(str(options.gguf))
 
 
 def page(options):
@@ -124,4 +123,4 @@ def page(options):
     with about("OUT", options.out):
         built = build(options.out, say=say)
     say(str(built))
-    print(options.out / "index.html")
+    print_result(str(options.out / "index.html"))

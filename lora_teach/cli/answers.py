@@ -63,8 +63,12 @@ def generate(options):
     if options.out is None:
         print_result(lines, plain)
         return
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(options.out, lambda path: path.write_text(f"{lines}\n", encoding="utf-8"))
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(options.out, lambda path: path.write_text(f"{lines}\n", encoding="utf-8"))
+    except OSError as error:  # the work of minutes is not lost with it
+        print_result(lines, plain)
+        raise BadInput(f"--out {options.out} can't be written ({error}). The answers are printed instead") from error
     say(f"{len(pairs)} answers in {options.out}")
 
 

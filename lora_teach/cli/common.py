@@ -57,7 +57,7 @@ def print_result(text, plain=None):
         text.encode(encoding)
     except UnicodeEncodeError:
         text = plain or text.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)
-    print(text)
+    print(text, flush=True)
 
 
 def say(line):

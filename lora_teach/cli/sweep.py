@@ -4,7 +4,8 @@ import argparse
 import json
 from itertools import product
 
-from lora_teach.cli.training import run
+from lora_teach.cli.common import print_result
+from lora_teach.cli.training import check_places, run
 from lora_teach.utils import processes
 
 
@@ -17,7 +18,10 @@ def sweep(options):
 
     number, among = processes.place()
     with processes.apart():
-        for chosen in list(_runs(options))[number::among]:
+        own = list(_runs(options))[number::among]
+        for chosen in own:
+            check_places(chosen)
+        for chosen in own:
             told = {"rank": chosen.rank, "alpha": chosen.alpha or chosen.rank, "lr": chosen.lr, "out": str(chosen.out)}
             try:
                 history = run(chosen)
@@ -29,7 +33,7 @@ def sweep(options):
                 if history.validation:
                     told |= {"validation": min(loss for _, loss in history.validation), "kept_step": history.best}
             told |= {"steps": len(history), "seconds": round(sum(history.seconds), 1), "process": number}
-            print(json.dumps(told, ensure_ascii=False), flush=True)
+            print_result(json.dumps(told, ensure_ascii=False), json.dumps(told))
             if history.stopped and "interrupted" in history.stopped:
                 raise KeyboardInterrupt
 
@@ -39,7 +43,10 @@ def _runs(options):
     kept = {name: value for name, value in vars(options).items() if name not in ("ranks", "alphas", "lrs")}
     ranks, alphas, lrs = (getattr(options, f"{name}s") or [getattr(options, name)] for name in ("rank", "alpha", "lr"))
     for rank, alpha, lr in product(dict.fromkeys(ranks), dict.fromkeys(alphas), dict.fromkeys(lrs)):
-        name = f"rank{rank}-alpha{alpha or rank:g}-lr{lr:g}"
+        name = "-".join(
+            f"{what}{value}".removesuffix(".0")
+            for what, value in (("rank", rank), ("alpha", alpha or rank), ("lr", lr))
+        )  # in full, so that no two are alike
         own = {"rank": rank, "alpha": alpha, "lr": lr, "out": options.out / name}
         if options.checkpoint is not None:
             own["checkpoint"] = options.checkpoint / name

@@ -5,7 +5,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from lora_teach.cli.common import BadInput, about, digest, in_words, load, say
+from lora_teach.cli.common import BadInput, about, digest, in_words, load, print_result, say
 from lora_teach.cli.summary import SUMMARY, summary_of
 from lora_teach.loop.distributed import join
 from lora_teach.loop.schedules import schedule_for
@@ -22,7 +22,7 @@ def train(options):
     """Train an adapter on a JSONL file and save it in PEFT's format, with a summary of the run beside it."""
     history = run(options)
     if processes.is_writer():
-        print(options.out)
+        print_result(str(options.out))
     if history.stopped:
         kept = "last step" if history.best is None else f"step of the lowest validation loss, {history.best}"
         say(f"lora_teach train: {history.stopped}; the adapter is that of the {kept}")
@@ -35,7 +35,7 @@ def run(options):
     from lora_teach import train as train_loop
 
     processes.join(even_one=options.shard)
-    processes.on_writer(lambda: _check_places(options))
+    processes.on_writer(lambda: check_places(options))
     schedule = schedule_for(options.schedule, options.steps, options.warmup)
     base = load(options.base, options.quantize)
     examples, held_out = _examples(base, options)
@@ -79,13 +79,14 @@ def run(options):
     return history
 
 
-def _check_places(options):
-    """Raise BadInput if what the run makes can't be written."""
+def check_places(options):
+    """Raise BadInput if what the run makes can't be written, or lies over what it reads."""
+    read = [options.base, options.data, *([options.validation] if isinstance(options.validation, Path) else [])]
     with about("--out", options.out):
-        check_new_folder(options.out, (CONFIG_FILE, WEIGHTS_FILE, SUMMARY), options.overwrite, [options.base])
+        check_new_folder(options.out, (CONFIG_FILE, WEIGHTS_FILE, SUMMARY), options.overwrite, read)
     if options.checkpoint is not None:
         with about("--checkpoint", options.checkpoint):
-            check_new_folder(options.checkpoint, ["checkpoint.pt"], overwrite=True, inputs=[options.base, options.out])
+            check_new_folder(options.checkpoint, ["checkpoint.pt"], overwrite=True, inputs=[*read, options.out])
 
 
 def _examples(base, options):

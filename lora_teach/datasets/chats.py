@@ -31,12 +31,14 @@ def encode(messages, tokenizer, marks=None):
         marks: From `marks_of`, which is quicker for many examples.
 
     Raises:
-        ValueError: A text that spells one of the marks between messages, a conversation that the chat template refuses
-            or rewrites when a message is added, an assistant that speaks first, or no end-of-text token.
+        ValueError: A text that spells one of the marks between messages; a conversation that the chat template refuses,
+            does not tell in full, or rewrites when a message is added; an assistant that speaks first; no end-of-text
+            token.
     """
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer has no end-of-text token, so a model could not learn to stop. Set eos_token.")
     _check_no_marks(messages, tokenizer, marks)
+    _check_all_told(messages, tokenizer)
     ids, labels = [], []
     for index, message in enumerate(messages):
         if not counts(message):
@@ -67,24 +69,39 @@ def prompt_ids(messages, tokenizer, marks=None):
     _check_no_marks(messages, tokenizer, marks)
     if messages and messages[-1]["role"] == "assistant":
         raise ValueError("its last message is the assistant's: the model would read the answer first. Leave it out.")
+    _check_all_told(messages, tokenizer)
     return _ids(messages, tokenizer, add_generation_prompt=True)
 
 
 def _ids(messages, tokenizer, add_generation_prompt=False):
     if tokenizer.chat_template:
-        plain = [{"role": message["role"], "content": message["content"]} for message in messages]
-        try:
-            return tokenizer.apply_chat_template(
-                plain, add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=True
-            )["input_ids"]
-        except Exception as error:  # a template is a program, which may raise anything
-            raise ValueError(f"the model's chat template refuses this conversation: {error}") from error
+        how = {"add_generation_prompt": add_generation_prompt, "tokenize": True, "return_dict": True}
+        return _templated(messages, tokenizer, **how)["input_ids"]
     ids = _start(tokenizer)
     for message in messages:
         answer = message["role"] == "assistant"
         text = message["content"] if answer else message["content"] + "\n"
         ids += tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] * answer
     return ids
+
+
+def _templated(messages, tokenizer, **how):
+    plain = [{"role": message["role"], "content": message["content"]} for message in messages]
+    try:
+        return tokenizer.apply_chat_template(plain, **how)
+    except Exception as error:  # a template is a program, which may raise anything
+        raise ValueError(f"the model's chat template refuses this conversation: {error}") from error
+
+
+def _check_all_told(messages, tokenizer):
+    """Raise ValueError if the chat template leaves out what the system or a user says."""
+    whole = _templated(messages, tokenizer, tokenize=False) if tokenizer.chat_template else None
+    for message in messages:
+        if whole is not None and message["role"] != "assistant" and message["content"].strip() not in whole:
+            raise ValueError(
+                f"the model's chat template leaves out or rewrites the {message['role']}'s text, so the model would "
+                "not read it as it stands. Use a conversation that the template tells in full, or another template."
+            )
 
 
 def _start(tokenizer):

@@ -9,9 +9,10 @@ from lora_teach.utils.reading import parse_json, refuse_lfs_pointer
 ROLES = ("system", "user", "assistant")
 # What other formats mean by these fields would be lost without a word. Any other field is a note, such as an id.
 NOT_USED = """
-    audio audios chat_template_kwargs chosen context conversation conversations developer documents functions history
-    image images input instruction instructions label labels mask output parallel_tool_calls rejected response
-    response_format thinking tool_choice tools train train_on_input training videos weight
+    attachments audio audios chat_template_kwargs chosen context conversation conversations developer documents
+    function_call functions history image images input instruction instructions label labels loss_weight mask output
+    parallel_tool_calls reasoning reasoning_content rejected response response_format sample_weight suffix
+    system_message system_prompt thinking tool_choice tools train train_on_input training videos weight
 """.split()
 NOTES = ("id", "date", "time", "timestamp", "source", "comment")  # of a message
 

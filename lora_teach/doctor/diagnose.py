@@ -8,6 +8,7 @@ from lora_teach.doctor import (  # noqa: F401  each registers its faults
 )
 from lora_teach.doctor.case import Case
 from lora_teach.doctor.report import FAULTS, NO_ADAPTER, SYMPTOMS, Diagnosis, Finding
+from lora_teach.utils.validation import check_callable
 
 from torch import nn
 
@@ -30,11 +31,16 @@ def diagnose(model, optimizer=None, batch=None, loss_fn=None, history=None):
         A `Diagnosis`: ``.ok``, ``.findings``, and a report when it is printed.
 
     Raises:
-        TypeError: ``model`` is no module, or the batch is of another kind.
+        TypeError: ``model`` is no module, ``optimizer`` no optimiser, ``loss_fn`` no function, or the batch is of
+            another kind.
         Exception: What the model or ``loss_fn`` itself raises on the batch.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}. Give the torch.nn.Module that holds the adapters.")
+    if optimizer is not None and not hasattr(optimizer, "param_groups"):
+        raise TypeError(f"optimizer={optimizer!r} is no optimiser. Give the one that trains the model, or None.")
+    if loss_fn is not None:
+        check_callable("loss_fn", loss_fn, "torch.nn.functional.mse_loss")
     case = Case(model, optimizer, batch, loss_fn, history)
     by_symptom = sorted(FAULTS.items(), key=lambda item: SYMPTOMS.index(item[1].symptom))
     evidence = {name: fault.find(case) for name, fault in by_symptom}

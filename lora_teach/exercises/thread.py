@@ -94,7 +94,7 @@ def load(file, names=tuple(OF)):
         spec = importlib.util.spec_from_file_location(file.stem, file)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever an edited file raises
+    except (Exception, SystemExit) as error:  # whatever an edited file raises
         why = f" ({FILE} can't be read: {type(error).__name__}, {error})"
         return {name: (one, why) for name, (one, _) in found.items()}
     for piece in THREAD:
@@ -121,8 +121,9 @@ def _passes(text, piece, own):
 def receipt(file=None):
     """Print which pieces of LoRA are the learner's, with their lines of code, and how many lines they are together."""
     file = place() if file is None else Path(file)
-    kept = {} if file is None or not file.exists() else my_file.blocks(file.read_text(encoding="utf-8"))
     found, total = load(file), 0
+    yours = any(status == "yours" for _, status in found.values())
+    kept = my_file.blocks(file.read_text(encoding="utf-8")) if yours else {}
     for piece in THREAD:
         names, status = " and ".join(piece.names), found[piece.names[0]][1]
         if status == "yours":

@@ -11,22 +11,25 @@ from lora_teach.overlay.nested_modules import walk
 # Ways to compute the same update.
 SAME = ("params", "fused", "foreach", "capturable", "differentiable")
 
-DIGESTED = ("modules", "base", "data")  # rows that tell only that something differs
+DIGESTED = ("schedule", "the code of loss_fn", "modules", "base", "data")  # rows that tell only that something differs
 
 
 def table(settings, model, trained, optimizer, batches):
     """Return ``{what: value}``, plain numbers and strings; the first that differs is what a refusal names.
 
     Args:
-        settings: The loop's own, ``{name: value}``. The schedule is known by its factors, the loss by its name.
+        settings: The loop's own, ``{name: value}``. The schedule is known by its factors, the loss by its name, its
+            code and the numbers that it holds.
         model: What is trained.
         trained: Returns ``{name: tensor}`` of all that training moves.
         optimizer: The user's own, or None.
         batches: The data, digested as far as it is held in memory.
     """
     rows, trained, schedule = dict(settings), trained(), settings["schedule"]
-    rows["schedule"] = schedule and [float(schedule(eighth / 8)) for eighth in range(8)]
+    steps = rows["steps"]
+    rows["schedule"] = schedule and str(Digest().add([schedule(step / steps) for step in range(steps)]))
     rows["loss_fn"] = _name(settings["loss_fn"])
+    rows["the code of loss_fn"] = _content(settings["loss_fn"])
     if optimizer is not None:
         rows["optimizer"] = type(optimizer).__name__
         for number, group in enumerate(optimizer.param_groups):
@@ -61,10 +64,10 @@ def _of_layer(path, layer):
 
 
 def _modules(model, unused):
-    """List each module's name, kind and settings, such as a dropout's probability."""
+    """List each module's name, kind and settings, such as a dropout's probability, also where it is not printed."""
     inactive = {id(inner) for module in unused for inner in module.modules()}
     return [
-        (name, type(module).__qualname__, re.sub(r"0x[0-9a-f]+", "", module.extra_repr()))
+        (name, type(module).__qualname__, re.sub(r"0x[0-9a-f]+", "", module.extra_repr()), _held(module, float))
         for name, module in model.named_modules()
         if id(module) not in inactive
     ]
@@ -75,6 +78,28 @@ def _name(function):
         return f"{_name(function.func)} of {_plain(function.args)} {_plain(function.keywords)}"
     named = getattr(function, "__qualname__", None)
     return named or re.sub(r" at 0x[0-9a-f]+", "", repr(function))
+
+
+def _content(function):
+    """Return a digest of what a function does, and of the plain values that it, or an object in its place, holds."""
+    function = function.func if isinstance(function, partial) else function
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return str(Digest().add(_held(function, float | str)))
+    cells = (cell.cell_contents for cell in function.__closure__ or ())
+    held = [value for value in cells if isinstance(value, float | str)]  # a whole number may count calls
+    return str(Digest().add([_written(code), function.__defaults__, held]))
+
+
+def _written(code):
+    """List what a function does, and with what constants; of an inner function too."""
+    return [code.co_code, code.co_names, [_written(one) if hasattr(one, "co_code") else one for one in code.co_consts]]
+
+
+def _held(thing, kinds):
+    """Return the plain values that an object holds, ``{name: value}``."""
+    named = getattr(thing, "__dict__", {}).items()
+    return {name: value for name, value in named if isinstance(value, kinds) and name != "training" and name[0] != "_"}
 
 
 def _plain(value):

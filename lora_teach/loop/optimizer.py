@@ -8,7 +8,7 @@ from lora_teach.loop.interrupts import import_what_training_needs
 from lora_teach.loop.words import said
 from lora_teach.overlay.inspection import check_trains, overlays
 from lora_teach.utils.processes import in_shards_as, whole
-from lora_teach.utils.validation import check_above_zero, check_count
+from lora_teach.utils.validation import check_above_zero, check_callable, check_count, check_seed
 
 import torch
 from torch import nn
@@ -47,14 +47,33 @@ def check_gradients_are_on():
         raise RuntimeError("training under torch.no_grad() can't be: it records no gradients. Leave that block.")
 
 
-def check_settings(lr, steps, max_grad_norm, optimizer):
+def check_settings(lr, steps, max_grad_norm, optimizer, betas, weight_decay, seed):
     """Raise an error for settings of the loop that can't be meant, or if no gradient would be recorded."""
     check_count("steps", steps)
     check_gradients_are_on()
+    check_seed(seed)
     if optimizer is None:
         check_above_zero("lr", lr, "a learning rate such as 1e-3")
+        pair = betas if isinstance(betas, tuple | list) and len(betas) == 2 else (None, None)
+        if not all(isinstance(beta, numbers.Real) and 0 <= beta < 1 for beta in pair):
+            raise ValueError(f"betas={betas!r} are not two numbers in [0, 1). Use (0.9, 0.999).")
+        if not isinstance(weight_decay, numbers.Real) or not 0 <= weight_decay < math.inf:
+            raise ValueError(f"weight_decay={weight_decay!r} is no number of at least 0. Use 0 for none, or 0.01.")
     if max_grad_norm is not None:
         check_above_zero("max_grad_norm", max_grad_norm, "a limit such as 1.0, or None for none")
+
+
+def check_given(batches, validation, loss_fn, schedule):
+    """Raise TypeError if data can't be iterated, or a function can't be called."""
+    for name, given in (("batches", batches), ("validation", validation or [])):
+        if not hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
+            raise TypeError(f"{name} is a {type(given).__name__}. Give a DataLoader or a list of batches.")
+    if loss_fn is not None:
+        check_callable("loss_fn", loss_fn, "torch.nn.functional.mse_loss")
+        if isinstance(loss_fn, type):
+            raise TypeError(f"loss_fn={loss_fn.__name__} is a class. Give one that is made, {loss_fn.__name__}().")
+    if schedule is not None:
+        check_callable("schedule", schedule, "lambda done: 1 - done")
 
 
 def optimizer_for(named, given, lr, betas, weight_decay, capture=False):
@@ -134,7 +153,11 @@ class Resumable:
 
     def put(self, saved):
         """Take the state that was kept; the settings wait for `settle`."""
-        fresh = self._settings()
+        # Each number is made anew, so that one that a scheduler sets is seen to be another, even of the same value.
+        fresh = [
+            {key: value * 1.0 if isinstance(value, float) else value for key, value in settings.items()}
+            for settings in self._settings()
+        ]
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         state = {
             key: {name: in_shards_as(value, parameters[key]) for name, value in one.items()}
@@ -150,7 +173,7 @@ class Resumable:
         """Take the settings that were kept, where the caller has not moved them since."""
         for group, (fresh, kept) in zip(self.optimizer.param_groups, self._kept or (), strict=self._kept is not None):
             for key, value in kept.items():
-                if key not in fresh or group[key] == fresh[key]:
+                if key not in fresh or group[key] is fresh[key]:
                     group[key] = group[key].copy_(value) if isinstance(group.get(key), torch.Tensor) else value
         self._kept = None
 

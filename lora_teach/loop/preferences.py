@@ -7,7 +7,7 @@ preferences.implicit_rewards(["aino", "kim"])
 
 from lora_teach.loop.rewards import IGNORED, check_weight, reference_log_probs, token_log_probs
 from lora_teach.utils.evaluating import evaluating
-from lora_teach.utils.validation import check_count
+from lora_teach.utils.validation import check_callable, check_count, check_seed
 
 import torch
 import torch.nn.functional as F
@@ -37,9 +37,10 @@ class Preferences:
 
     def __init__(self, model, pairs, encode, *, beta=0.1, batch_size=32, reference=None, seed=0):
         self.beta, size = check_weight("beta", beta), check_count("batch_size", batch_size)
-        self.model, self.encode, self.reference = model, encode, reference
+        self.model, self.reference = model, reference
+        self.encode = check_callable("encode", encode, "lora_teach.datasets.names.encode")
         pairs = _checked(pairs)
-        order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
+        order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(check_seed(seed))).tolist()
         shuffled = [pairs[index] for index in order]
         self._batches = [self._batch(shuffled[start : start + size]) for start in range(0, len(pairs), size)]
 

@@ -9,6 +9,7 @@ Each batch is written by the model as it is at that moment, so every update uses
 
 import math
 import numbers
+import sys
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from lora_teach.loop.randomness import IsolatedRandomness
 from lora_teach.loop.weights import IGNORED
 from lora_teach.overlay.inspection import overlays
 from lora_teach.utils.evaluating import evaluating
-from lora_teach.utils.validation import check_choice
+from lora_teach.utils.validation import check_callable, check_choice, check_seed
 
 import torch
 import torch.nn.functional as F
@@ -96,11 +97,13 @@ class Rollouts:
 
     def __init__(self, model, write, reward, *, kl=0.0, form="reinforce", reference=None, seed=0):
         self.form, self.kl = check_choice("form", form, FORMS), check_weight("kl", kl, at_least=0)
-        self.model, self.write, self.reward, self.reference = model, write, reward, reference
+        self.model, self.reference = model, reference
+        self.write = check_callable("write", write, "NameWriter(64)")
+        self.reward = check_callable("reward", reward, "lambda text: text.count('a')")
         if kl and reference is None:
             adapted(model)
         self.last, self.rewards, self.history = None, None, []
-        self._random = IsolatedRandomness(seed, next(model.parameters()).device)
+        self._random = IsolatedRandomness(check_seed(seed), next(model.parameters()).device)
 
     def __iter__(self):
         while True:
@@ -168,8 +171,8 @@ def _checked(text, reward):
     number = reward.item() if getattr(reward, "shape", None) in ((), (1,)) else reward
     if not isinstance(number, numbers.Real):
         raise TypeError(f"the reward of {text!r} is {reward!r}, which is no number. Return a number, or a bool.")
-    if not math.isfinite(number):
-        raise ValueError(f"the reward of {text!r} is {number}, which is not finite. Return a finite number.")
+    if not -sys.float_info.max <= number <= sys.float_info.max:  # nan too, and whole numbers beyond any float
+        raise ValueError(f"the reward of {text!r} is {str(number)[:40]}, which is not finite. Return a finite number.")
     return float(number)
 
 

@@ -13,7 +13,8 @@ from lora_teach.overlay.targets import choose
 from lora_teach.overlay.tokens import add_tokens
 
 # Names that Windows keeps for devices, and the most bytes that file systems take.
-RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}
+RESERVED |= {f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789¹²³"}
 LONGEST = 255
 
 
@@ -108,6 +109,12 @@ def check_name(name, taken=()):
         raise ValueError(f"the adapter name {name[:40]!r}… is too long for a folder. Use at most {LONGEST} bytes.")
     if name in taken:
         raise ValueError(f"there is an adapter {name!r} already. Use another name, or delete_adapter({name!r}) first.")
+    twin = next((other for other in taken if other.casefold() == name.casefold()), None)
+    if twin is not None:
+        raise ValueError(
+            f"the adapter name {name!r} cannot be used beside {twin!r}: some file systems take the two for one folder. "
+            "Use another word."
+        )
 
 
 def _check_nesting(targets, others):

@@ -6,8 +6,10 @@ from copy import deepcopy
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 ADAPTER_LIBRARIES = ("peft", "loralib", "adapters", "lycoris")
+FACTORS = ({"lora_a", "lora_b"}, {"lora_down", "lora_up"})  # what others call their factors, in lower case
 
 
 def check_base(base):
@@ -24,7 +26,7 @@ def check_base(base):
     for name, module in base.named_modules():
         package = next((kind for kind in map(_package, type(module).__mro__) if kind in ADAPTER_LIBRARIES), None)
         own = {key.lower() for key in (*module._parameters, *module._modules)}
-        if package or {"lora_a", "lora_b"} <= own:
+        if package or any(pair <= own for pair in FACTORS):
             raise ValueError(
                 f"base_model carries LoRA layers already: {name or 'itself'!r} is a {type(module).__name__}"
                 + (f" of {package}" if package else "")
@@ -51,14 +53,14 @@ class Found:
     """What a base was like before it was frozen: its ``requires_grad`` flags and the modes of its normalisations.
 
     A BatchNorm in training would move its running statistics, which no adapter file holds, so while the overlay lies
-    over it each one that keeps such statistics stays in evaluation.
+    over it each one that keeps such statistics stays in evaluation, and so does a spectral norm with its vectors.
     """
 
     def __init__(self, base):
         self.base = base
         self.flags = {name: parameter.requires_grad for name, parameter in base.named_parameters()}
-        norms = [module for module in base.modules() if isinstance(module, _NormBase) and module.track_running_stats]
-        self.norms = [(module, module.training) for module in norms]
+        norms = [module for module in base.modules() if isinstance(module, _NormBase | _SpectralNorm)]
+        self.norms = [(module, module.training) for module in norms if getattr(module, "track_running_stats", True)]
 
     def freeze(self):
         """Let no parameter require a gradient, and no running statistic move."""

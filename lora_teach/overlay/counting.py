@@ -12,12 +12,14 @@ def count_numbers(model):
     """
     seen, total = set(), 0
     for module in model.modules():
+        packed = _packed_away(module)
         for name, parameter in module._parameters.items():
             if parameter is None or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            total += _numbers(module, name, parameter)
-        total += _packed_away(module)
+            if not packed or name == "bias":  # besides it there are the packed weight and its scales
+                total += _numbers(module, name, parameter)
+        total += packed
     return total
 
 
@@ -41,10 +43,11 @@ def _numbers(module, name, parameter):
 
 
 def _packed_away(module):
-    """Return the numbers of a quantised linear layer that keeps its weight in buffers, or packed by torch."""
+    """Return the numbers of a quantised linear layer that keeps its weight under other names, or packed by torch."""
     shape = getattr(module, "in_features", None), getattr(module, "out_features", None)
     if module._parameters.get("weight") is not None or not all(isinstance(size, int) for size in shape):
         return 0
-    buffers = [buffer for buffer in module._buffers.values() if buffer is not None]
-    packed = any(not buffer.is_floating_point() for buffer in buffers) or "_packed_params" in module._modules
-    return math.prod(shape) if packed else 0
+    held = [tensor for tensor in (*module._buffers.values(), *module._parameters.values()) if tensor is not None]
+    if "_packed_params" in module._modules:  # with the bias
+        return math.prod(shape) + (0 if module.bias() is None else shape[1])
+    return math.prod(shape) if any(not tensor.is_floating_point() for tensor in held) else 0

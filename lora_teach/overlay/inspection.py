@@ -11,6 +11,7 @@ from lora_teach.overlay.nested_modules import walk
 from lora_teach.utils.processes import whole
 
 import torch
+from torch import nn
 
 
 def overlays(model):
@@ -23,12 +24,15 @@ def check_in_place(model):
     for path in {path for table in (model.adapters, model.saved_modules) for one in table.values() for path in one}:
         module = submodule(model.base_model, path)
         hooks = () if module is None else module._forward_hooks.values()
-        if not any(getattr(hook, "of_overlay", False) and hook.model is model for hook in hooks):
+        if not any(getattr(hook, "of_overlay", False) and hook.model is model and hook.path == path for hook in hooks):
             _refuse(path, "was replaced, or its hooks were taken off")
         for adapter in model.adapters:
             layer, copy = model.adapters[adapter].get(path), model.saved_modules[adapter].get(path)
             if isinstance(layer, LoRALayer) and fits(module):
                 made_for, now = (layer.in_features, layer.out_features), sizes(module)
+                weight = module._parameters.get("weight")
+                if isinstance(module, nn.Linear) and weight is not None and _is_plain_matrix(weight):
+                    now = tuple(weight.shape[::-1])  # in_features may not have followed
                 if made_for != now:
                     _refuse(path, f"was resized from {made_for} to {now}")
             if isinstance(copy, TrainedTokens):
@@ -73,9 +77,13 @@ def _check_layer(path, layer, weight):
     zeros = not A.any() and not B.any()
     if isinstance(scale, torch.Tensor) and (scale.any() or B.any()):
         scale = 1.0  # it learns
-    if not scale or zeros:
+    if zeros or not torch.as_tensor(scale, dtype=A.dtype):  # it may be too small for the factors' dtype
         why = f"alpha={layer.alpha} makes the scaling 0"
         raise ValueError(f"{path}: {said('both_factors_zero') if zeros else said('alpha_zero', why=why)}")
+
+
+def _is_plain_matrix(weight):
+    return weight.dim() == 2 and weight.is_floating_point() and weight.dtype.itemsize > 1
 
 
 def _shapes(module):

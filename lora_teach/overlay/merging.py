@@ -1,5 +1,7 @@
 """Folding updates into the base weights, and taking them out again to the last bit."""
 
+from itertools import takewhile
+
 from lora_teach.layers.bias import merged_bias
 from lora_teach.layers.build import fits, is_conv1d, known_forward
 from lora_teach.layers.tokens import TrainedTokens
@@ -8,6 +10,8 @@ from lora_teach.overlay.nested_modules import walk
 
 import torch
 from torch.nn.utils import parametrize
+
+ONLY_LOOK = ("make_inputs_require_grad", "output_capturing_hook")  # transformers' hooks that change no output
 
 
 def updates_of(model):
@@ -127,6 +131,12 @@ def _check_mergeable(name, module, owners, inside):
         raise ValueError(
             f"{name}: {type(module).__name__} has a forward of its own, which may do more than apply its weight, so "
             "with the update in the weight the output could be another. Keep the adapter beside it."
+        )
+    hooks = takewhile(lambda hook: not getattr(hook, "of_overlay", False), module._forward_hooks.values())
+    if any(not getattr(hook, "__name__", "").startswith(ONLY_LOOK) for hook in hooks):
+        raise ValueError(
+            f"{name}: a forward hook that was there before the adapter may change the module's output, and would then "
+            "see the update too, so the output could be another. Take it off first, or keep the adapter beside it."
         )
     if getattr(module, "groups", 1) > 1:
         raise ValueError(

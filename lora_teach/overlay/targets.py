@@ -61,15 +61,16 @@ def choose(base, config):
         if id(module) in whole:
             raise ValueError(f"trainable_token_indices names {name!r}: {_IS_WHOLE}")
         barred[id(module)] = "rows of it are trained (trainable_token_indices). Leave one of the two out."
-    adapted, left_out, seen = {}, {}, set()
+    adapted, left_out = {}, {}
+    seen = {id(module) for name, module in named.items() if name and matches(name, config.exclude_modules)}
     for name, module in named.items():
         if config.target_modules is None:
             wanted = is_adaptable(module) and id(module) not in whole
         else:
             wanted = name != "" and matches(name, config.target_modules)
-        if not wanted or id(module) in seen or (name and matches(name, config.exclude_modules)):
+        if not wanted or id(module) in seen:
             continue
-        seen.add(id(module))  # a module under two names is adapted once, under the first
+        seen.add(id(module))  # a module under two names is adapted once, under the first, or left out under either
         problem = _problem(name, module, config, barred, whole)
         if problem is None:
             adapted[name] = module
@@ -137,7 +138,7 @@ def _tied_weights(named):
     tables = {id(module.weight): name for name, module in once.values() if isinstance(module, nn.Embedding)}
     tied = {}
     for name, module in once.values():
-        weight = id(getattr(module, "weight", None))
+        weight = id(module._parameters.get("weight"))  # not what a parametrisation would compute, and move by it
         if is_adaptable(module) and weight in tables:
             tied[id(module)] = _tied(f"to the embedding {tables[weight]!r}")
         elif isinstance(module, nn.Embedding) and len(holders.get(weight, ())) > 1:

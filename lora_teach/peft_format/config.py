@@ -15,7 +15,7 @@ from lora_teach.utils.patterns import MOST_CLASSES
 
 # What PEFT may write into a config that this reader does not follow: each would silently change the result.
 NOT_FOLLOWED = """
-    alora_invocation_tokens arrow_config corda_config eva_config kasa_config layer_replication layers_pattern
+    alora_invocation_tokens arrow_config corda_config kasa_config layer_replication layers_pattern
     layers_to_transform lora_bias megatron_config monteclora_config target_parameters use_bdlora
     use_qalora velora_config
 """.split()
@@ -27,9 +27,9 @@ ALWAYS = {
 # Every field that PEFT 0.21 knows.
 KNOWN = {*ALWAYS, *NOT_FOLLOWED} | set(
     """
-    auto_mapping base_model_name_or_path ensure_weight_tying exclude_modules loftq_config lora_alpha lora_ga_config
-    megatron_core peft_type peft_version qalora_group_size r revision runtime_config target_modules task_type
-    trainable_token_indices
+    auto_mapping base_model_name_or_path ensure_weight_tying eva_config exclude_modules loftq_config lora_alpha
+    lora_ga_config megatron_core peft_type peft_version qalora_group_size r revision runtime_config target_modules
+    task_type trainable_token_indices
     """.split()
 )
 # What PEFT writes where a list of names belongs. Which layers the first one took, the keys of the file say.
@@ -62,8 +62,13 @@ def from_peft(raw, where, warn=True):
         if raw.get(name) is None:
             raise ValueError(f"{where}: {name!r} is missing; PEFT would use its default, whatever the adapter was.")
     for name in NOT_FOLLOWED:
-        if raw.get(name):
-            raise ValueError(f"{where}: {name}={raw[name]!r} is not followed here, and the result would be wrong.")
+        if (said := raw.get(name)) or (said == 0 and said is not False):  # layers_to_transform=0 is the first layer
+            raise ValueError(f"{where}: {name}={said!r} is not followed here, and the result would be wrong.")
+    if raw.get("ensure_weight_tying") and raw.get("modules_to_save"):
+        raise ValueError(
+            f"{where}: ensure_weight_tying lets what is tied to modules_to_save={raw['modules_to_save']!r} follow it, "
+            "which is not followed here, and the result would be wrong. Merge it with PEFT (merge_and_unload)."
+        )
     for name in ("use_rslora", *(field for layers in VARIANTS.values() for field in fields_of(layers))):
         if not isinstance(raw.get(name, False), bool | None):
             raise ValueError(f"{where}: {name}={raw[name]!r} is not true or false.")

@@ -5,13 +5,14 @@ It knows layers by names of its own, and one alpha for all of them: a layer's up
 """
 
 from collections import Counter
-from pathlib import Path
 
 from lora_teach.overlay.adapter import check_known
+from lora_teach.overlay.inspection import check_in_place
 from lora_teach.overlay.names import unwrapped
 from lora_teach.overlay.nested_modules import walk
 from lora_teach.peft_format.folder import layer_classes
 from lora_teach.utils.atomic_write import replace_file
+from lora_teach.utils.outputs import check_new_file
 
 import torch
 
@@ -32,13 +33,15 @@ def save_gguf(model, file, adapter_name="default"):
 
     Args:
         model: A LoRAModel over one of transformers' Llama, Mistral, Qwen2 or Qwen3 language models.
-        file: Where it is written; the folder must be there.
+        file: Where it is written; its folder is made if it is not there.
         adapter_name: Which adapter.
 
     Raises:
         ImportError: The ``gguf`` package is not installed.
         KeyError: No adapter of that name.
-        ValueError: A base or a part of the adapter that llama.cpp has no place for; the message names it.
+        RuntimeError: The base was changed under the adapter.
+        ValueError: A base or a part of the adapter that llama.cpp has no place for, or a file that can't be written;
+            the message names it.
     """
     import gguf
 
@@ -50,6 +53,8 @@ def save_gguf(model, file, adapter_name="default"):
         )
     name, reordered = ARCHITECTURES[type(base).__name__]
     check_known(adapter_name, model.adapters)
+    check_in_place(model)
+    file = check_new_file(file, overwrite=True)
     if model.saved_modules[adapter_name]:
         saved = ", ".join(model.saved_modules[adapter_name])
         raise ValueError(f"modules_to_save ({saved}) are trained copies, not factors: a GGUF adapter has none. {MERGE}")
@@ -79,7 +84,8 @@ def save_gguf(model, file, adapter_name="default"):
         finally:
             writer.close()
 
-    replace_file(Path(file), write)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(file, write)
 
 
 MERGE = "Merge it into the base (remove(merge=True)) and convert the whole model instead."

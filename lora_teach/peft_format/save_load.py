@@ -175,7 +175,7 @@ def of_layers(config, tensors, base):
 
 
 def only_what_is_here(config, tensors, base):
-    """Return ``config`` without what names nothing here, as PEFT reads it: patterns, exclusions, modules_to_save.
+    """Return ``config`` without what names nothing here, as PEFT reads it: patterns, names of modules.
 
     A pattern stays if it names a layer of the file, and one of modules_to_save if the file holds tensors of it.
 
@@ -198,7 +198,16 @@ def only_what_is_here(config, tensors, base):
         excluded = excluded if any(name and matches(name, excluded) for name in names) else ()
     else:
         excluded = [one for one in excluded if any(matches(name, [one]) for name in names)]
-    return replace(config, modules_to_save=kept, exclude_modules=excluded, **patterns)
+    targets = config.target_modules
+    if isinstance(targets, tuple):  # PEFT writes those that it took out again, too
+        gone = {name for name in names if name and matches(name, excluded)}
+        targets = [one for one in targets if not gone or _stays(one, names, gone)] or targets
+    return replace(config, target_modules=targets, modules_to_save=kept, exclude_modules=excluded, **patterns)
+
+
+def _stays(one, names, gone):
+    found = [name for name in names if matches(name, [one])]
+    return not found or not gone.issuperset(found)
 
 
 def fill(model, adapter_name, tensors, scales):
@@ -251,6 +260,7 @@ def fill(model, adapter_name, tensors, scales):
 
 
 def _check_finite(key, tensor):
+    tensor = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # of eight bits torch can't tell
     if tensor.isnan().any() or (".lora_" in key and tensor.isinf().any()):
         raise ValueError(f"{key} holds nan or inf. Load an earlier checkpoint; the training blew up.")
 

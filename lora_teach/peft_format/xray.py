@@ -116,13 +116,14 @@ def xray(folder, base=None):
         base = base.base_model
     modules = None if base is None else dict(base.named_modules())
     layers, factors = [], {name: _matrices(name, parts) for name, parts in found.items()}
-    for name, (A, B) in factors.items():
+    spectra = _spectra(factors)
+    for name, (A, _) in factors.items():
         rank = A.shape[0]
         rule = SCALINGS[config.scaling](config.alpha_of(name), rank)
         exact = scales.get(name, (rule,))[0]
         scale = exact if abs(exact - rule) <= 1e-6 * abs(rule) else rule
-        sigma = _singular_values(name, scale, A, B)
-        norm = sigma.square().sum().sqrt().item()
+        sigma = abs(scale) * spectra[name]  # (≤ r,)
+        norm = torch.linalg.vector_norm(sigma).item()
         layers.append(
             LayerXRay(
                 name, rank, scale, norm, tuple(sigma.tolist()), _effective_rank(sigma),
@@ -145,7 +146,7 @@ def _matrices(name, parts):
         raise ValueError(f"{name}: {shapes}, of {A.dtype} and {B.dtype}: these are no factors.")
     if not A.numel() or not B.numel():
         raise ValueError(f"{name}: {shapes}: one of them is empty.")
-    A, B = A.flatten(1), B.flatten(1)
+    A, B = (one.flatten(1).float() if one.dtype.itemsize == 1 else one.flatten(1) for one in (A, B))
     rank, groups = A.shape[0], A.shape[0] // B.shape[1]
     if rank > LARGEST_RANK:
         raise ValueError(f"{name}: rank {rank:,} is too large to be looked into. Up to {LARGEST_RANK:,} can be.")
@@ -156,12 +157,24 @@ def _matrices(name, parts):
     return A, B
 
 
-def _singular_values(name, scale, A, B):
-    """Return the singular values of ``scale · B A``, which are those of the small ``scale · R_B R_Aᵀ``."""
-    small = scale * _triangle(B) @ _triangle(A.T).T  # (≤ r, ≤ r)
-    if not small.isfinite().all():
-        raise ValueError(f"{name}: its factors hold nan or inf. Load an earlier checkpoint; the training blew up.")
-    return torch.linalg.svdvals(small)  # (≤ r,)
+def _spectra(factors):
+    """Return ``{name: singular values of B A}``, which are those of the small ``R_B R_Aᵀ``; equal shapes at once."""
+    alike = {}
+    for name, (A, B) in factors.items():
+        alike.setdefault((A.shape, B.shape), []).append(name)
+    spectra = {}
+    for (A, B), names in alike.items():
+        at_once = max(1, 2**22 // (A.numel() + B.numel()))
+        for some in (names[start : start + at_once] for start in range(0, len(names), at_once)):
+            As, Bs = (torch.stack(parts) for parts in zip(*(factors[name] for name in some), strict=True))
+            small = _triangle(Bs) @ _triangle(As.mT).mT  # (layers, ≤ r, ≤ r)
+            for name, finite in zip(some, small.isfinite().all(-1).all(-1).tolist(), strict=True):
+                if not finite:
+                    raise ValueError(
+                        f"{name}: its factors hold nan or inf. Load an earlier checkpoint; the training blew up."
+                    )
+            spectra |= zip(some, torch.linalg.svdvals(small), strict=True)
+    return spectra
 
 
 def _effective_rank(sigma):
@@ -170,10 +183,10 @@ def _effective_rank(sigma):
 
 
 def _triangle(tall):
-    """Return R of the QR decomposition of ``tall (n, r)``, in float64, from a block of rows at a time."""
-    R = torch.empty(0, tall.shape[1], dtype=torch.float64)
-    for rows in tall.split(2**16):
-        R = torch.linalg.qr(torch.cat([R, rows.double()]), mode="r").R  # (≤ r, r)
+    """Return R of the QR decompositions of ``tall (layers, n, r)``, in float64, from a block of rows at a time."""
+    R = tall.new_empty(len(tall), 0, tall.shape[2], dtype=torch.float64)
+    for rows in tall.split(2**16, dim=1):
+        R = torch.linalg.qr(torch.cat([R, rows.double()], dim=1), mode="r").R  # (layers, ≤ r, r)
     return R
 
 

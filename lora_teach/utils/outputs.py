@@ -20,9 +20,7 @@ def check_new_file(place, overwrite=False, inputs=()):
         raise ValueError(f"{place} is a folder. Name a file.")
     if place.exists() and not place.is_file():
         raise ValueError(f"{place} is a device or a pipe, not a file. Name a file.")
-    for one in inputs:
-        if place.exists() and Path(one).exists() and place.samefile(one):
-            raise ValueError(f"{place} is {one}, which is read, so it is not written over. Name another file.")
+    _refuse_input(place, inputs)
     if (place.exists() or place.is_symlink()) and not overwrite:
         raise ValueError(f"{place} is there already. Name another file, or add --overwrite.")
     _check_replaceable(place)
@@ -38,7 +36,7 @@ def check_new_folder(folder, files, overwrite=False, inputs=()):
         folder: Where they shall lie; it may not be there yet.
         files: Their names.
         overwrite: Whether it may have contents.
-        inputs: Folders that are read, which are never written into.
+        inputs: Folders that are read, which are never written into, and files, which are never written over.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -46,9 +44,11 @@ def check_new_folder(folder, files, overwrite=False, inputs=()):
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise ValueError(f"{folder} is there already and not empty. Name another folder, or add --overwrite.")
     for one in inputs:
-        if folder.exists() and Path(one).exists() and folder.samefile(one):
-            raise ValueError(f"{folder} is {one}, which is read, so nothing is written into it. Name another folder.")
+        same = folder.exists() and Path(one).exists() and folder.samefile(one)
+        if same or folder.resolve() == Path(one).resolve():  # also where it is not there yet
+            raise ValueError(f"{folder} is {one}, so nothing else is written into it. Name another folder.")
     for name in files:
+        _refuse_input(folder / name, inputs)
         if (folder / name).is_dir():
             raise ValueError(f"{folder / name} is a folder, where a file is to be written. Name another folder.")
         _check_replaceable(folder / name)
@@ -70,6 +70,12 @@ def try_folder(folder):
     finally:
         for one in reversed(made):
             one.rmdir()
+
+
+def _refuse_input(place, inputs):
+    for one in inputs:
+        if place.exists() and Path(one).exists() and place.samefile(one):
+            raise ValueError(f"{place} is {one}, which is read, so it is not written over. Name another file.")
 
 
 def _check_replaceable(file):

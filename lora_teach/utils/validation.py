@@ -57,6 +57,20 @@ def check_above_zero(name, value, cure):
     return value
 
 
+def check_seed(seed):
+    """Return ``seed`` if it is a whole number of 64 bits; ValueError otherwise."""
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not -(2**63) <= seed < 2**63:
+        raise ValueError(f"seed={seed!r} is no whole number of 64 bits. Use one such as 0.")
+    return int(seed)
+
+
+def check_callable(name, value, example):
+    """Return ``value`` if it can be called; the TypeError names an ``example``."""
+    if not callable(value):
+        raise TypeError(f"{name}={value!r} is no function. Give one, such as {example}.")
+    return value
+
+
 def check_choice(name, value, choices):
     """Return ``value`` if it is one of ``choices``; the ValueError lists them."""
     if not isinstance(value, str) or value not in choices:

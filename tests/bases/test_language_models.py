@@ -99,6 +99,34 @@ def test_the_end_mark_of_a_gguf_file_is_the_models(monkeypatch):
     model, tokenizer = tiny_model(), word_tokenizer(eos_token="<user>")  # as transformers 5.17 reads SmolLM2's
     model.config.quantization_config = {}
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: tokenizer)
-    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: model)
+    loaded = model, {"missing_keys": set()}
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: loaded)
     read, its_tokenizer = load_language_model("some/model", gguf_file="weights.gguf")
     assert its_tokenizer.eos_token == "<end>" and its_tokenizer.eos_token_id == read.config.eos_token_id
+
+
+def one_layer_more(folder):
+    change("config.json", num_hidden_layers=3)(folder)
+
+
+def without(end):
+    def spoil(folder):
+        file = folder / "model.safetensors"
+        save_file(
+            {key: value for key, value in load_file(file).items() if not key.endswith(end)}, file, {"format": "pt"}
+        )
+
+    return spoil
+
+
+@pytest.mark.parametrize("spoil", [one_layer_more, without("lm_head.weight"), without("1.mlp.up_proj.weight")])
+def test_weights_that_are_missing_are_not_made_up(spoil, folder):
+    spoil(folder)
+    with pytest.raises(ValueError, match="has no weights for [19] parameters of a LlamaForCausalLM.*random numbers"):
+        load_language_model(folder)
+
+
+def test_a_head_that_is_tied_to_the_embedding_is_not_missing(tmp_path):
+    folder = save_base(tmp_path / "tied", tie_word_embeddings=True)
+    assert not any("lm_head" in key for key in load_file(folder / "model.safetensors"))
+    load_language_model(folder)

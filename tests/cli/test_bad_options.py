@@ -71,7 +71,11 @@ BAD = {
         "": "folder",
     },
     "--seed": {"-1": "--seed", str(2**63): "--seed", "1e3": "--seed", "x": "--seed"},
-    "--targets": {"": "target_modules", "q_prj": "q_prj", "(": "matches no module", ".*": "matches no module"},
+    "--targets": {
+        "": "target_modules", "q_prj": "q_prj", "(": "matches no module", ".*": "matches no module",
+        "all-linear,q_proj": "'all-linear' matches no module", "Q_PROJ": "'Q_PROJ' matches no module",
+        "q_proj,norm": "LayerNorm is no linear layer",
+    },
     "--device": {"abacus": "abacus", "cpu:x": "cpu:x", "cuda:999": "cuda:999", "cpu:-1": "cpu:-1"},
     "--base": {"": "empty name", "no/such/base": "no/such/base", "folder": "config.json", "file": "is a file"},
     "--data": {

@@ -1,5 +1,6 @@
 """Outputs are tried before the work begins, never lie over an input, and a training's result is never lost."""
 
+import io
 import json
 import os
 import subprocess
@@ -51,9 +52,12 @@ def test_out_and_checkpoint_are_never_the_base_nor_each_other(place, capsys):
     (place / "base").mkdir()
     (place / "base" / "config.json").write_text("{}")
     assert cli.main(["train", "--base", "base", "--data", "data.jsonl", "--out", "base", "--overwrite"]) == 2
-    assert "which is read" in capsys.readouterr().err
+    assert "nothing else is written into it" in capsys.readouterr().err
     (place / "a").mkdir()
-    assert train("--out", "a", "--checkpoint", "a") == 2
+    for out, checkpoint in (("a", "a"), ("new", "new"), ("new", "./a/../new"), ("new/inner/..", "new")):
+        assert train("--out", out, "--checkpoint", checkpoint) == 2, (out, checkpoint)
+        assert "nothing else is written into it" in capsys.readouterr().err
+    assert not (place / "new").exists()
 
 
 def test_what_is_there_is_replaced_only_if_it_is_asked_for(place, capsys):
@@ -141,3 +145,53 @@ def test_a_reader_that_has_enough_is_no_error(place):
         process.stdout.close()
         said = process.stderr.read()
     assert process.returncode == 1 and "Traceback" not in said and "Broken" not in said
+
+
+@pytest.mark.parametrize("name", ["training_summary.json", "adapter_config.json", "checkpoint.pt"])
+@pytest.mark.parametrize("option", ["--data", "--validation"])
+def test_examples_under_the_name_of_an_output_are_not_written_over(name, option, place, capsys):
+    (place / "mine").mkdir()
+    (place / "mine" / name).write_text(text := '{"prompt": "a", "completion": "nn"}\n')
+    where = ["--out", "new", "--checkpoint", "mine"] if name == "checkpoint.pt" else ["--out", "mine", "--overwrite"]
+    assert train(*where, option, f"mine/{name}") == 2
+    assert "which is read" in capsys.readouterr().err and (place / "mine" / name).read_text() == text
+
+
+def test_answers_that_can_not_be_written_are_printed(place, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lora_teach.cli.answers.replace_file", full)
+    assert generate("--out", "answers.jsonl") == 2
+    said = capsys.readouterr()
+    assert "completion" in json.loads(said.out.splitlines()[0]) and "No space left" in said.err
+
+
+def test_the_places_of_all_runs_of_a_sweep_are_tried_before_the_first(place, capsys, monkeypatch):
+    (place / "runs" / "rank2-alpha2-lr0.001").mkdir(parents=True)
+    (place / "runs" / "rank2-alpha2-lr0.001" / "mine").write_text("mine")
+    monkeypatch.setattr(common, "load_base", lambda *_: pytest.fail("the work began"))
+    command = ["sweep", "--base", "names", "--device", "cpu", "--data", "data.jsonl", "--out", "runs", "--ranks", "1,2"]
+    assert cli.main(command) == 2
+    assert "rank2-alpha2-lr0.001 is there already" in capsys.readouterr().err
+
+
+def test_rates_that_differ_little_are_runs_of_their_own(place, capsys):
+    command = ["sweep", "--base", "names", "--device", "cpu", "--data", "data.jsonl", "--out", "runs", "--steps", "1"]
+    assert cli.main([*command, "--rank", "1", "--lrs", "1e-3,0.0010000001"]) == 0
+    assert len({json.loads(line)["out"] for line in capsys.readouterr().out.splitlines()}) == 2
+
+
+@pytest.mark.parametrize("command", ["train", "sweep", "export"])
+def test_a_place_that_the_output_can_not_spell_is_no_failure(command, place, monkeypatch):
+    if command == "export":
+        gguf = pytest.importorskip("lora_teach.peft_format.gguf")
+        monkeypatch.setattr(gguf, "save_gguf", lambda *_: None)
+        assert train("--out", "a") == 0
+    options = {"train": ["--data", "data.jsonl", "--steps", "1", "--out"], "export": ["--adapter", "a", "--gguf"]}
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    device = [] if command == "export" else ["--device", "cpu"]
+    assert cli.main([command, "--base", "names", *device, *options.get(command, options["train"]), "größe→"]) == 0
+    out.seek(0)
+    assert "gr\\" in out.read()

@@ -87,3 +87,28 @@ def test_a_template_that_never_says_the_end_mark_is_learnt_with_it():
     # https://github.com/huggingface/trl/issues/1623, https://github.com/huggingface/trl/issues/931
     _, labels = encode([USER, ANSWER], word_tokenizer(TEMPLATE.replace("<end> ", "")))
     assert [WORDS[label] for label in labels if label >= 0] == ["red", "<end>"]
+
+
+SILENT = {  # chat templates that leave out a part of the conversation without a word
+    "system": "{% for m in messages if m['role'] != 'system' %}<{{ m['role'] }}> {{ m['content'] }} <end> {% endfor %}",
+    "first user": "{% for m in messages[-2:] %}<{{ m['role'] }}> {{ m['content'] }} <end> {% endfor %}",
+    "text": "{% for m in messages %}<{{ m['role'] }}> {{ m['content'][:3] }} <end> {% endfor %}",
+}
+
+
+@pytest.mark.parametrize("kind", SILENT)
+def test_a_template_that_leaves_out_what_was_said_is_refused(kind):
+    system, first = {"role": "system", "content": "green grass"}, {"role": "user", "content": "what colour"}
+    talk = {"system": [system, USER, ANSWER], "first user": [first, ANSWER, USER, ANSWER], "text": [first, ANSWER]}[
+        kind
+    ]
+    template = SILENT[kind] + "{% if add_generation_prompt %}<assistant> {% endif %}"
+    for read in (encode, prompt_ids):
+        with pytest.raises(
+            ValueError, match="the model's chat template leaves out or rewrites the (system|user)'s text"
+        ):
+            read(talk if read is encode else talk[:-1], word_tokenizer(template))
+        read(
+            talk if read is encode else talk[:-1],
+            word_tokenizer(TEMPLATE.replace("m['content']", "m['content'] | trim")),
+        )

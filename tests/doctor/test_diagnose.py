@@ -170,6 +170,10 @@ def test_what_has_no_adapter_is_said_so():
     assert str(diagnosis).startswith("Found no adapter") and not diagnosis.ok
     with pytest.raises(TypeError, match="model is a str"):
         diagnose("model")
+    with pytest.raises(TypeError, match="optimizer='adam' is no optimiser"):
+        diagnose(nn.Linear(2, 2), "adam")
+    with pytest.raises(TypeError, match="loss_fn='mse' is no function"):
+        diagnose(nn.Linear(2, 2), None, (torch.ones(1, 2), torch.ones(1, 2)), "mse")
 
 
 def test_a_wrapped_model_is_looked_into():

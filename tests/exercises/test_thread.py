@@ -104,6 +104,16 @@ def test_progress_shows_the_same_on_the_command_line(file, capsys):
     assert "no such folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("contents", "words"),
+    [(b"import sys; sys.exit(0)", "SystemExit"), (b"\xff\xfe", "UnicodeDecodeError"), (b"1 / 0", "ZeroDivisionError")],
+)
+def test_progress_tells_of_a_file_that_can_not_be_read(contents, words, file, capsys):
+    file.write_bytes(contents)
+    assert main(["progress", str(file.parent)]) == 0
+    assert f"02  MyLayer           the library's ({FILE} can't be read: {words}" in capsys.readouterr().out
+
+
 def test_the_librarys_loop_takes_a_function_around_a_frozen_model_too():
     model = torch.nn.Sequential(torch.nn.Linear(4, 3))
     layers = ready_made.adapt(model, rank=2, alpha=2)

@@ -50,6 +50,38 @@ def larger_dropout():
     return nn.Sequential(*mlp()[:2], nn.Dropout(0.2), mlp()[2])
 
 
+def powered(power):
+    return lambda output, targets: (output - targets).abs().pow(power).mean()
+
+
+class Clipped(nn.Module):
+    def __init__(self, limit):
+        super().__init__()
+        self.net, self.limit = mlp(), limit
+
+    def forward(self, x):
+        return self.net(x).clamp(-self.limit, self.limit)
+
+
+# What is told by no name and no printed setting: (as it was, as it is, what differs).
+UNNAMED = {
+    "a lambda": ({"loss_fn": lambda o, t: mse(o, t)}, {"loss_fn": lambda o, t: (o - t).abs().mean()}, "loss_fn"),
+    "a number it holds": ({"loss_fn": powered(2.0)}, {"loss_fn": powered(1.0)}, "loss_fn"),
+    "a loss's setting": ({"loss_fn": nn.HuberLoss(delta=1.0)}, {"loss_fn": nn.HuberLoss(delta=0.1)}, "loss_fn"),
+    "the last steps' rate": ({"schedule": lambda s: 1 - (s > 0.8)}, {"schedule": lambda s: 1 - (s > 0.85)}, "schedule"),
+    "the base's limit": ({"make": lambda: Clipped(1.0)}, {"make": lambda: Clipped(0.1)}, "modules"),
+}
+
+
+@pytest.mark.parametrize("kind", UNNAMED)
+def test_what_no_name_tells_counts_too(tmp_path, kind):
+    was, now, words = UNNAMED[kind]
+    run(tmp_path, stop=4, **was)
+    with pytest.raises(ValueError, match=f"is of a run with [^=]*{words}"):
+        run(tmp_path, **now)
+    run(tmp_path, **was)
+
+
 OTHERS = {
     "data": ({"batches": data(seed=7)}, "data='"),
     "one number of the data": ({"batches": [(x + (n == 2) * 1e-6, y) for n, (x, y) in enumerate(data())]}, "data='"),

@@ -155,6 +155,18 @@ SETTINGS = [
     ({"schedule": lambda done: -1.0}, ValueError, "schedule gives the factor -1.0"),
     ({"schedule": lambda done: float("nan")}, ValueError, "schedule gives the factor nan"),
     ({"schedule": lambda done: None}, ValueError, "schedule gives the factor None"),
+    ({"schedule": "cosine"}, TypeError, "schedule='cosine' is no function"),
+    ({"loss_fn": "mse"}, TypeError, "loss_fn='mse' is no function"),
+    ({"loss_fn": nn.CrossEntropyLoss}, TypeError, r"is a class. Give one that is made, CrossEntropyLoss\(\)"),
+    ({"betas": 0.9}, ValueError, "betas=0.9 are not two numbers"),
+    ({"betas": (0.9, 1.0)}, ValueError, r"betas=\(0.9, 1.0\)"),
+    ({"betas": ("a", "b")}, ValueError, r"betas=\('a', 'b'\)"),
+    ({"weight_decay": "no"}, ValueError, "weight_decay='no' is no number"),
+    ({"weight_decay": float("nan")}, ValueError, "weight_decay=nan"),
+    ({"seed": None}, ValueError, "seed=None is no whole number"),
+    ({"seed": 2**70}, ValueError, "seed=11805.* of 64 bits"),
+    ({"batches": 5}, TypeError, "batches is a int. Give a DataLoader"),
+    ({"validation": 5}, TypeError, "validation is a int. Give a DataLoader"),
     ({"optimizer": torch.optim.SGD}, TypeError, "is no optimiser"),
     ({"optimizer": "adamw"}, TypeError, "is no optimiser"),
 ]
@@ -165,7 +177,7 @@ def test_settings_that_can_not_be_meant_are_refused_before_a_step(options, excep
     model = LoRAModel(mlp(), rank=2)
     before = bits(model)
     with pytest.raises(exception, match=words):
-        train(model, data(), mse, progress=False, **options)
+        train(model, **{"batches": data(), "loss_fn": mse, "progress": False} | options)
     assert same_bits(bits(model), before)
 
 

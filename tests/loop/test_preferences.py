@@ -126,3 +126,10 @@ def test_an_encode_that_masks_everything_is_refused():
 
     with pytest.raises(ValueError, match="no target that counts"):
         Preferences(learned(), PAIRS, masked)
+
+
+def test_an_encode_that_is_no_function_and_a_seed_that_is_no_number_are_refused():
+    with pytest.raises(TypeError, match="encode='names' is no function. Give one, such as lora_teach.datasets.names"):
+        Preferences(learned(), PAIRS, "names")
+    with pytest.raises(ValueError, match="seed=1.5 is no whole number"):
+        Preferences(learned(), PAIRS, names.encode, seed=1.5)

@@ -243,6 +243,7 @@ def test_equal_rewards_in_the_first_batch_are_warned_of():
         (lambda name: None, TypeError, "the reward of 'aino' is None"),
         (lambda name: float("nan"), ValueError, "the reward of 'aino' is nan, which is not finite"),
         (lambda name: torch.tensor([1.0, 2.0]), TypeError, "which is no number"),
+        (lambda name: 10**400, ValueError, "the reward of 'aino' is 1000.*, which is not finite"),
     ],
 )
 def test_a_reward_that_is_no_finite_number_is_refused(reward, error, said):
@@ -284,11 +285,14 @@ def test_groups_that_can_not_be_compared_are_refused(group):
         ({"kl": float("inf")}, ValueError, "kl=inf"),
         ({"kl": "much"}, TypeError, "kl='much' is not a number"),
         ({"form": "ppo"}, ValueError, "form='ppo' is unknown. Use one of: 'reinforce', 'grpo'"),
+        ({"seed": "0"}, ValueError, "seed='0' is no whole number"),
+        ({"reward": 1.0}, TypeError, "reward=1.0 is no function. Give one, such as lambda text"),
+        ({"write": ["aino"]}, TypeError, r"write=\['aino'\] is no function. Give one, such as NameWriter"),
     ],
 )
 def test_settings_that_can_not_be_meant_are_refused(options, error, said):
     with pytest.raises(error, match=said):
-        Rollouts(learned(), written, len, **options)
+        Rollouts(learned(), **{"write": written, "reward": len} | options)
 
 
 def test_a_run_with_a_checkpoint_is_not_resumed_since_its_batches_were_another_models(tmp_path):

@@ -56,6 +56,13 @@ class HandMade(nn.Module):
         self.lora_a, self.lora_b = nn.Linear(6, 2, bias=False), nn.Linear(2, 4, bias=False)
 
 
+class Kohyas(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.org_module = nn.Linear(6, 4)
+        self.lora_down, self.lora_up = nn.Linear(6, 2, bias=False), nn.Linear(2, 4, bias=False)
+
+
 def by_peft():
     return peft.get_peft_model(mlp(), peft.LoraConfig(r=2, target_modules=["0"]))
 
@@ -69,6 +76,7 @@ CARRYING = {
         "peft",
     ),
     "made by hand": (lambda: nn.Sequential(HandMade()), "'0' is a HandMade"),
+    "down and up": (lambda: nn.Sequential(Kohyas()), "'0' is a Kohyas"),
 }
 
 
@@ -198,3 +206,13 @@ def test_a_copy_made_inside_a_block_is_in_no_block(duplicate):
     assert merged.is_merged and torch.allclose(merged(x), expected, atol=1e-6)
     merged.unmerge()
     assert torch.equal(merged(x), expected)
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm", "by the average", "spectral norm", "within"])
+def test_a_loop_of_ones_own_moves_nothing_of_the_base_either(kind):
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Linear(6, 8), MOVING[kind](), nn.Linear(8, 4))
+    modes, before = [module.training for module in base.modules()], bits(base)
+    model = LoRAModel(base, rank=2, target_modules="[02]")
+    model.train()(numbers(5, 6)).sum().backward()
+    assert same_bits(bits(model.remove()), before) and [module.training for module in base.modules()] == modes

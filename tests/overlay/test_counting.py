@@ -34,6 +34,20 @@ def in_buffers(layer):
     layer.register_buffer("qweight", torch.zeros(IN * OUT // 8, dtype=torch.int32))
 
 
+def as_a_parameter(layer):
+    """As HQQ packs it: two numbers a byte, beside scales, as parameters of other names."""
+    del layer.weight
+    layer.W_q = nn.Parameter(torch.zeros(IN * OUT // 2, 1, dtype=torch.uint8), requires_grad=False)
+    layer.scale = nn.Parameter(torch.zeros(4, 1))
+
+
+def in_codebooks(layer):
+    """As AQLM does: codes for parts of a row, and the book that they stand in."""
+    del layer.weight
+    layer.codes = nn.Parameter(torch.zeros(OUT, 1, 2, dtype=torch.int8), requires_grad=False)
+    layer.codebooks = nn.Parameter(torch.zeros(2, 256, 1, 8))
+
+
 def pruned(layer):
     prune.l1_unstructured(layer, "weight", 0.5)
 
@@ -43,7 +57,17 @@ def parametrised(layer):
 
 
 @pytest.mark.parametrize(
-    "pack", [four_bits, four_bits_that_know_their_shape, eight_bits, in_buffers, pruned, parametrised]
+    "pack",
+    [
+        four_bits,
+        four_bits_that_know_their_shape,
+        eight_bits,
+        in_buffers,
+        as_a_parameter,
+        in_codebooks,
+        pruned,
+        parametrised,
+    ],
 )
 def test_a_packed_layer_counts_what_it_holds(pack):
     base = mlp()

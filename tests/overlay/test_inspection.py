@@ -41,7 +41,11 @@ def swapped_by_a_copy(model):
     model.base_model[2] = nn.Sequential(nn.Linear(8, 4))
 
 
-CHANGES = [replaced, taken_out, resized, hooks_cleared, swapped_by_a_copy]
+def resized_in_its_data(model):
+    model.base_model[2].weight.data, model.base_model[2].bias.data = torch.zeros(5, 8), torch.zeros(5)
+
+
+CHANGES = [replaced, taken_out, resized, resized_in_its_data, hooks_cleared, swapped_by_a_copy]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -53,6 +57,21 @@ def test_a_base_that_was_changed_under_the_overlay_is_seen_before_it_matters(tmp
         with pytest.raises(RuntimeError, match="'2' was (replaced|resized).*no effect there.*remove"):
             use()
     assert not (tmp_path / "new").exists() and not model.is_merged
+
+
+@pytest.mark.parametrize("kind", ["two layers", "blocks in reverse", "a block less"])
+def test_modules_that_changed_places_under_the_overlay_are_seen(tmp_path, kind):
+    base = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6)) if kind == "two layers" else TinyGPT(tied=False)
+    model = filled(LoRAModel(base, rank=2))
+    if kind == "two layers":
+        base[0], base[2] = base[2], base[0]
+    elif kind == "blocks in reverse":
+        base.blocks = nn.ModuleList(reversed(base.blocks))
+    else:
+        del base.blocks[0]
+    for use in (model.merge, lambda: model.save_adapter(tmp_path / "new"), lambda: trained(model)):
+        with pytest.raises(RuntimeError, match="was replaced.*no effect there"):
+            use()
 
 
 def test_a_module_replaced_under_a_merge_is_seen_when_it_is_undone():
@@ -82,6 +101,7 @@ def test_what_does_no_harm_is_let_through(tmp_path):
 
 SLEEPING = {
     "alpha": ({"alpha": 0}, lambda model: None, "alpha=0 makes the scaling 0"),
+    "too small for float32": ({"alpha": 1e-300}, lambda model: None, "alpha=1e-300 makes the scaling 0"),
     "set_alpha": ({}, lambda model: model.set_alpha(0.0), "alpha=0.0 makes the scaling 0"),
     "one layer": ({"alpha_pattern": {"2": 0}}, lambda model: None, "^2: alpha=0"),
     "a learnable scaling": ({"alpha": 0, "learnable_scaling": True}, lambda model: None, "alpha=0"),

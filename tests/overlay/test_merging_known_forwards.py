@@ -3,6 +3,7 @@
 import types
 
 from lora_teach import LoRAModel
+from tests.tiny_language_model import tiny_model
 from tests.toy import bits, filled, numbers, same_bits
 
 import pytest
@@ -115,3 +116,39 @@ def test_a_weight_that_was_tied_after_wrapping_is_not_merged_into():
     model.base_model["b"].weight = model.base_model["a"].weight
     with pytest.raises(ValueError, match="^a: its weight is shared with b.weight"):
         model.merge()
+
+
+HOOKS = {
+    "scales the output": (lambda module, args, output: 2 * output, None),
+    "clips the output": (lambda module, args, output: output.clamp(-0.1, 0.1), None),
+    "scales the input": (None, lambda module, args: (2 * args[0],)),
+}
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_a_hook_that_came_before_the_adapter_sees_no_update_and_is_not_merged_under(kind):
+    after, before = HOOKS[kind]
+    layer = nn.Linear(6, 8)
+    if after:
+        layer.register_forward_hook(after)
+    else:
+        layer.register_forward_pre_hook(before)
+    model, x = filled(LoRAModel(nn.Sequential(layer), rank=2)), numbers(3, 6)
+    expected, weight = model(x), layer.weight.clone()
+    if after:
+        with pytest.raises(ValueError, match="^0: a forward hook that was there before the adapter.*Take it off first"):
+            model.merge()
+        assert torch.equal(layer.weight, weight)
+    else:  # the adapter has the scaled input too
+        model.merge()
+    assert torch.allclose(model(x), expected, atol=1e-5)
+
+
+def test_the_hook_that_transformers_needs_for_gradient_checkpointing_is_no_obstacle():
+    base = tiny_model()
+    base.enable_input_require_grads()
+    model = filled(LoRAModel(base, rank=2, target_modules=["q_proj", "embed_tokens"]))
+    tokens = torch.tensor([[3, 7, 2]])
+    expected = model(tokens).logits
+    model.merge()
+    assert torch.allclose(model(tokens).logits, expected, atol=1e-4)

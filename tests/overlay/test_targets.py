@@ -168,3 +168,11 @@ def test_a_pattern_that_matches_nothing_is_refused(option):
 def test_a_pattern_for_modules_that_are_not_adapted_is_refused(option, key):
     with pytest.raises(ValueError, match=rf"{option} has .*matches only modules that are not adapted.*target_modules"):
         LoRAModel(TinyGPT(), rank=2, target_modules=["0.q_proj"], **{option: {"0.q_proj": 1, key: 1}})
+
+
+@pytest.mark.parametrize("excluded", [["first"], ["second"], "first|nothing"])
+def test_a_module_under_two_names_is_left_out_under_either(excluded):
+    base = nn.Sequential()
+    base.first = base.second = nn.Linear(4, 4)
+    base.third = nn.Linear(4, 4)
+    assert list(LoRAModel(base, rank=2, exclude_modules=excluded).lora_layers) == ["third"]

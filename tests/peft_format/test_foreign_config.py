@@ -187,3 +187,44 @@ def test_a_spoilt_folder_is_refused_and_lint_says_why(spoil, folder):
     assert lint(folder) or spoil is SPOILT["complex"]
     assert all(torch.equal(value, before[key]) for key, value in plain.state_dict().items())
     assert not any(module._forward_hooks for module in plain.modules()) and isinstance(plain, nn.Module)
+
+
+@pytest.mark.parametrize("excluded", [["q_proj"], ["0.q_proj", "1.q_proj"], r".*q_proj"], ids=str)
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"], ["blocks.0.q_proj", "v_proj"]], ids=str)
+def test_targets_that_peft_took_out_again_are_read(targets, excluded, tmp_path):
+    if isinstance(targets, list):
+        change = {"r": 2, "lora_alpha": 4, "target_modules": ["v_proj"]}
+        expected = by_peft(tmp_path, change)
+        change_config(tmp_path, target_modules=targets, exclude_modules=excluded)
+    else:
+        options = {"r": 2, "lora_alpha": 4, "target_modules": targets, "exclude_modules": excluded}
+        expected = by_peft(tmp_path, options)
+    model = LoRAModel.from_pretrained(base(), tmp_path).eval()
+    assert torch.allclose(model(tokens()), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_layer_alone_is_a_choice_that_is_not_followed(folder):
+    change_config(folder, layers_to_transform=0)
+    with pytest.raises(ValueError, match="layers_to_transform=0 is not followed here"):
+        LoRAModel.from_pretrained(base(), folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_factors_of_eight_bits_are_read_and_looked_into(folder, dtype):
+    key = "base_model.model.blocks.0.q_proj.lora_A.weight"
+    change_tensors(folder, lambda tensors: tensors.update({key: tensors[key].to(dtype)}))
+    model = LoRAModel.from_pretrained(base(), folder)
+    assert torch.equal(model.lora_layers["blocks.0.q_proj"].lora_A.T, load_file(folder / WEIGHTS)[key].float())
+    assert all(layer.norm > 0 for layer in xray(folder).layers)
+
+
+def test_what_eva_says_of_its_start_is_harmless_and_tied_copies_are_not(folder):
+    change_config(folder, init_lora_weights="eva", eva_config={"rho": 2.0, "tau": 0.99})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LoRAModel.from_pretrained(base(), folder)
+    change_config(folder, ensure_weight_tying=True)
+    LoRAModel.from_pretrained(base(), folder)  # nothing that could be tied
+    change_config(folder, modules_to_save=["embedding"])
+    with pytest.raises(ValueError, match=r"ensure_weight_tying .*modules_to_save=\['embedding'\].*not followed here"):
+        LoRAModel.from_pretrained(base(), folder)

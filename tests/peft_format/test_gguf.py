@@ -142,6 +142,20 @@ def test_other_bases_names_and_numbers_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_place_that_can_not_be_and_a_base_that_was_changed_are_told_before_anything_is_written(tmp_path):
+    model = adapted(tiny("llama"))
+    (tmp_path / "file").write_text("mine")
+    for place, words in ((tmp_path, "is a folder. Name a file"), (tmp_path / "file" / "a", "can't be written")):
+        with pytest.raises(ValueError, match=words):
+            save_gguf(model, place)
+    save_gguf(model, tmp_path / "new" / "a.gguf")
+    layer = model.base_model.model.layers[0].self_attn
+    layer.q_proj = torch.nn.Linear(layer.q_proj.in_features, layer.q_proj.out_features, bias=False)
+    with pytest.raises(RuntimeError, match="q_proj' was replaced"):
+        save_gguf(model, tmp_path / "b.gguf")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "new"]
+
+
 def test_a_file_that_is_there_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     file, model = tmp_path / "a.gguf", adapted(tiny("llama"))
     file.write_text("old")

@@ -142,3 +142,17 @@ def test_a_base_without_the_layer_and_factors_that_cannot_be_measured_are_errors
         xray(write(tmp_path, torch.ones(5000, 1), torch.ones(1, 5000)))
     with pytest.raises(FileNotFoundError, match="no adapter_config.json"):
         xray(tmp_path / "nowhere")
+
+
+def test_layers_that_are_looked_into_at_once_keep_their_own_numbers_and_names(tmp_path):
+    A, B = numbers(5, 2, 3), numbers(5, 4, 2, seed=3)
+    ends = (("A", A), ("B", B))
+    tensors = {f"base_model.model.{n}.x.lora_{end}.weight": one[n].clone() for n in range(5) for end, one in ends}
+    write(tmp_path, A[0], B[0])
+    save_file(tensors, tmp_path / WEIGHTS_FILE, {"format": "pt"})
+    for layer in xray(tmp_path).layers:
+        update = B[int(layer.name[0])].double() @ A[int(layer.name[0])].double()
+        assert layer.singular_values == pytest.approx(torch.linalg.svdvals(update)[:2].tolist())
+    change_tensors(tmp_path, lambda tensors: tensors["base_model.model.3.x.lora_A.weight"].fill_(torch.nan))
+    with pytest.raises(ValueError, match=r"^3\.x: its factors hold nan or inf"):
+        xray(tmp_path)
