@@ -16,6 +16,7 @@ NAN, INF = float("nan"), float("inf")
 OPTIONS = [
     ({"rank": 0}, ValueError, ["rank=0", "at least 1"]),
     ({"rank": -1}, ValueError, ["rank=-1", "at least 1"]),
+    ({"rank": 2**63}, ValueError, [f"rank={2**63}", "too large", "2**63"]),
     ({"rank": 1.5}, TypeError, ["rank=1.5", "integer"]),
     ({"rank": True}, TypeError, ["rank=True", "integer"]),
     ({"rank": "4"}, TypeError, ["rank='4'", "integer"]),
@@ -56,6 +57,7 @@ CONFIG_ONLY = [
     ({"modules_to_save": "head"}, TypeError, ["'head'", "['head']"]),
     ({"rank_pattern": ["q_proj"]}, TypeError, ["['q_proj']", "dict"]),
     ({"rank_pattern": {"q_proj": 0}}, ValueError, ["rank=0", "at least 1"]),
+    ({"rank_pattern": {"q_proj": 2**63}}, ValueError, [f"rank={2**63}", "too large"]),
     ({"rank_pattern": {3: 4}}, TypeError, ["3", "strings"]),
     ({"rank_pattern": {"q_proj(": 4}}, ValueError, ["'q_proj('", "broken"]),
     ({"rank_pattern": {"a{99999999999}": 4}}, ValueError, ["'a{99999999999}'", "broken"]),
@@ -136,6 +138,11 @@ def refused(exception, words, call):
     assert type(caught.value) is exception, f"a {type(caught.value).__name__} came instead"
     message = str(caught.value)
     assert all(word in message for word in words), f"{words} must be in: {message}"
+
+
+@pytest.mark.parametrize("name", ["rank", "alpha"])
+def test_a_number_with_more_digits_than_python_writes_is_refused_in_words(name):
+    refused(ValueError, [f"{name}=a number of thousands of digits", "Use"], lambda: LoRAConfig(**{name: 10**5000}))
 
 
 @pytest.fixture

