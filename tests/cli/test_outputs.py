@@ -121,11 +121,11 @@ def test_an_interrupted_training_is_saved_and_has_not_status_0(place, capsys, mo
 
     taken = []
 
-    def interrupted(*arguments, update=training._update):
+    def interrupted(*arguments, update=training._update, **more):
         taken.append(1)
         if len(taken) == 2:
             raise KeyboardInterrupt
-        return update(*arguments)
+        return update(*arguments, **more)
 
     monkeypatch.setattr(training, "_update", interrupted)
     assert train("--out", "a") == 130

@@ -96,11 +96,11 @@ def test_an_interrupted_run_saves_its_best(place, capsys, monkeypatch):
 
     taken = []
 
-    def interrupted(*arguments, update=training._update):
+    def interrupted(*arguments, update=training._update, **more):
         taken.append(1)
         if len(taken) == 6:
             raise KeyboardInterrupt
-        return update(*arguments)
+        return update(*arguments, **more)
 
     monkeypatch.setattr(training, "_update", interrupted)
     assert train("a", "--validation", "held.jsonl") == 130
