@@ -50,6 +50,8 @@ def _check_start(layer, another, in_features, out_features, rank):
     is_uniform = 0.8 < A.std().item() / (bound / 3**0.5) < 1.2 and ratio < 1.001
     low = f"A lies between {A.min().item():.3f} and {A.max().item():.3f}, with a deviation of {A.std().item():.3f}"
     expect(is_uniform, f"{low}; uniform within ±1/√in_features is ±{bound:.3f} with {bound / 3**0.5:.3f}. {said}")
+    alike = torch.linalg.matrix_rank(A).item() < rank
+    expect(not alike, "The columns of A are multiples of each other: draw each of its numbers by itself.")
     expect(
         not torch.equal(A, another.lora_A), "Two new layers have the same A: draw it anew each time, without a seed."
     )
@@ -108,3 +110,9 @@ def _check_answers(layer, in_features, out_features, scaling):
         (right * scaling, "The scaling came in twice."),
     ]
     compare(finished(run(layer.delta_weight)), right, mistakes, what="layer.delta_weight()", rtol=1e-4, atol=1e-5)
+    same = torch.equal(scaling * (A @ B).T, right)
+    expect(same, "delta_weight changed A or B: it returns the update and leaves the two alone.")
+    with torch.no_grad():
+        B.mul_(2)
+    mistakes = [(right, "That is the update of before: compute it from A and B as they are at each call.")]
+    compare(run(layer.delta_weight), 2 * right, mistakes, what="layer.delta_weight() after B has doubled", rtol=1e-4)

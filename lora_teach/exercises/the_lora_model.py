@@ -69,6 +69,8 @@ class _Small(nn.Module):
             nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 9), nn.Tanh(), _Own(9, 6)) for _ in range(2)
         )
         self.out_proj = nn.Linear(6, 6)
+        self.norm = nn.LayerNorm(6)
+        self.scale = nn.Parameter(torch.ones(6))
         if tied:
             self.head.weight = self.table.weight
         with torch.no_grad():
@@ -78,7 +80,7 @@ class _Small(nn.Module):
 
     def forward(self, tokens):
         x = self.table(tokens) + self.positions.weight[: tokens.shape[1]]  # (batch, seq, 6)
-        x = x + self.attention(x, x, x, need_weights=False)[0]
+        x = self.scale * self.norm(x + self.attention(x, x, x, need_weights=False)[0])
         for block in self.blocks:
             x = x + block(x)
         return self.head(torch.tanh(self.out_proj(x)))
@@ -215,7 +217,7 @@ def _tower(sizes, names, scaling):
     """Return a model of four linear layers with these sizes between them; layers for those named; and an input."""
     draw, paths = Draw(sizes[0]), ("0", "1.0", "1.2", "2")
     one, two, three, four = (nn.Linear(*pair).requires_grad_(False) for pair in zip(sizes[:-1], sizes[1:], strict=True))
-    model = nn.Sequential(one, nn.Sequential(two, nn.Tanh(), three), four)
+    model = nn.Sequential(one, nn.Sequential(two, nn.Tanh(), three), four).train(scaling != 0.5)  # in either mode
     places = {path: paths.index(path) for path in names}
     layers = {path: draw.layer(sizes[at], sizes[at + 1], 2, scaling) for path, at in places.items()}
     return model, layers, draw.matrix(4, sizes[0]) if scaling != 2 else draw.matrix(2, 4, sizes[0])

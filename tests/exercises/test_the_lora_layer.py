@@ -138,6 +138,18 @@ class AtOnce(Right):
         return self.scaling * x @ self.product
 
 
+class Remembering(Right):
+    def delta_weight(self):
+        self.kept = self.kept if hasattr(self, "kept") else super().delta_weight().detach()
+        return self.kept
+
+
+def by_changing_B(layer):
+    before = layer.lora_B.detach().clone()
+    layer.lora_B.data.add_(1)
+    return layer.scaling * (layer.lora_A @ before).T
+
+
 def of(scaling):
     return in_place_of(scaling=lambda layer, i, o, r, alpha: scaling(alpha, r))
 
@@ -168,6 +180,9 @@ def of(scaling):
         (made(forward=lambda layer, x: layer.scaling * torch.relu(x @ layer.lora_A) @ layer.lora_B), "between A and B"),
         (made(forward=lambda layer, x: by_weight(layer, x).detach()), "gets no gradient"),
         (made(forward=lambda layer, x: None), "came:"),
+        (Remembering, "That is the update of before"),
+        (made(delta_weight=by_changing_B), "delta_weight changed A or B"),
+        (set_A(lambda i, r: torch.empty(i, 1).uniform_(-(i**-0.5), i**-0.5).repeat(1, r)), "multiples of each other"),
         (made(forward=lambda layer, x: x.mul_(layer.scaling) @ layer.lora_A @ layer.lora_B), "its input in place"),
         (made(forward=lambda layer, x: by_weight(layer, x.detach())), "x gets no gradient"),
         (AtOnce, "the update at the start"),

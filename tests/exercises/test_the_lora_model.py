@@ -228,6 +228,7 @@ def training_first(model, layers):
         (hooking(lambda layer: lambda m, args, output: output + layer(args[0].detach())), "x gets another gradient"),
         (hooking(lambda layer: lambda m, args, output: output.detach() + layer(args[0])), "gradient"),
         (hooking(by_data), "gradient"),
+        (hooking(lambda layer: lambda m, i, o: o + layer(i[0]) if m.training else o), "a hook that returns None"),
         (by_order, "each belongs to the module of its name"),
         (hooking(computed_at_once), "when the layers have learned more"),
         (hooking(lambda layer: lambda m, i, o: o + i[0] @ layer.lora_A @ layer.lora_B), "case 2 of 3"),
@@ -325,6 +326,13 @@ def norms_forgotten(model, layers):
     return layers
 
 
+def by_names(model, layers):
+    for name, parameter in model.named_parameters():
+        if "weight" in name or "bias" in name:
+            parameter.requires_grad_(False)
+    return layers
+
+
 def awake(*sizes):
     layer = LoRALayer(*sizes)
     torch.nn.init.normal_(layer.lora_B)
@@ -369,6 +377,7 @@ def half_weights(model, layers):
     ("wrong", "words"),
     [
         (adapting(freeze=False), "of the model still trains"),
+        (adapting(freeze=False, after=by_names), "scale of the model still trains"),
         (adapting(after=norms_forgotten), "norms and biases too"),
         (adapting(after=all_frozen), "does not train"),
         (adapting(chosen=lambda name, module, right: True), "never calls it"),
