@@ -14,12 +14,14 @@ from functools import partial
 from pathlib import Path
 
 from lora_teach.bases import accuracy, evaluate, load_digit_net, load_name_gpt, name_loss
+from lora_teach.bases.digit_net import DigitNet
 from lora_teach.datasets import digits, names
 from lora_teach.measure.clock import take_turns
 from lora_teach.measure.learned import matrices, updates
 from lora_teach.measure.predicted_memory import predict_memory
 from lora_teach.measure.random_update import with_random_updates
 from lora_teach.measure.results import write_result
+from lora_teach.measure.retraining import retrain
 from lora_teach.measure.separate_rates import train_separate_rates
 from lora_teach.measure.tuning import best_learning_rate, count_trainable
 from lora_teach.measure.variants import CONTENDERS, LARGE_ALPHA, RANDOM_START, on_digits, on_names, optimizer, ready
@@ -27,7 +29,11 @@ from lora_teach.pictures.magnitudes.numbers import layer_points
 
 PARTS = ("digits", "names", "two_rates", "cost")
 UNIT = "digits: share of the test digits read right; names: nats a letter"
-DIGITS = {"turned by 90°": lambda: digits.rotated(90), "inverted": digits.inverted}
+DIGITS = {  # what it is adapted to, and from which base; the last is PiSSA's own toy
+    "turned by 90°": lambda: (digits.rotated(90), load_digit_net()),
+    "inverted": lambda: (digits.inverted(), load_digit_net()),
+    "odd to even": lambda: (parity(0), odd_net()),
+}
 NAMES = [contender for contender in CONTENDERS if contender not in (RANDOM_START, LARGE_ALPHA)]
 MEASURED = ("LoRA", "DoRA", "full")  # whose magnitudes and directions are looked at
 SETTINGS = {
@@ -38,6 +44,7 @@ SETTINGS = {
         "steps": 200,
         "learning_rates": [0.00032, 0.00056, 0.001, 0.0018, 0.0032, 0.0056, 0.01, 0.018, 0.032, 0.056, 0.1],
     },
+    "odd net": {"steps": 600, "lr": 0.001},
     "two_rates": {"steps": 200, "rank": 8, "learning_rates": [1e-4, 3.2e-4, 1e-3, 3.2e-3, 1e-2, 3.2e-2, 1e-1, 3.2e-1]},
     "names": {
         "language": "Zulu",
@@ -49,6 +56,16 @@ SETTINGS = {
     },
     "cost": {"rounds": 40, "batch_size": 32},
 }
+
+
+def parity(remainder):
+    """Return the upright digits that leave this remainder when halved: the even ones (0) or the odd ones (1)."""
+    return digits.Digits(*((x[y % 2 == remainder], y[y % 2 == remainder]) for x, y in digits.upright()))
+
+
+def odd_net():
+    """Return a DigitNet that has seen odd digits alone."""
+    return retrain(parity(1), base=DigitNet(), **SETTINGS["odd net"]).model.eval()
 
 
 def searched(run, rates, seeds, start=None, shared=None):
@@ -126,7 +143,7 @@ def name_entry(base, contender, language, settings, seeds, shared):
 
 def two_rates(settings, seeds):
     """Return the share of validation digits read right by A's rate (rows) and B's (columns), one such table a seed."""
-    split, base, rates = DIGITS["turned by 90°"](), load_digit_net(), settings["learning_rates"]
+    (split, base), rates = DIGITS["turned by 90°"](), settings["learning_rates"]
     options = {"rank": settings["rank"], "steps": settings["steps"], "base": base}
 
     def read(lr_A, lr_B, seed):
@@ -168,12 +185,12 @@ def stored_bytes(model):
 def planned(parts):
     """Yield ``(keys, make)``: where a result belongs in the file, and what makes it."""
     seeds, shared = SETTINGS["seeds"], SETTINGS["shared_rate"]
-    digit_net, name_gpt = load_digit_net(), load_name_gpt()
+    name_gpt = load_name_gpt()
     for task, make in DIGITS.items() if "digits" in parts else ():
-        split = make()
-        yield ("digits", task, "base"), partial(accuracy, digit_net, *split.test)
+        split, base = make()
+        yield ("digits", task, "base"), partial(accuracy, base, *split.test)
         for contender in CONTENDERS:
-            given = digit_net, contender, split, SETTINGS["digits"], seeds, shared
+            given = base, contender, split, SETTINGS["digits"], seeds, shared
             yield ("digits", task, contender), partial(digit_entry, *given)
     if "names" in parts:
         language = SETTINGS["names"]["language"]

@@ -28,6 +28,7 @@ RESULTS = {
     "new_data": "python data/make_new_data.py",
     "examples": "python data/make_examples.py",
     "variants": "python data/make_variants.py",
+    "variants_smollm2": "python data/make_variants_smollm2.py",
     "quantized": "python data/make_quantized.py",
     "rewards": "python data/make_rewards.py",
     "json_reward": "python data/make_json_reward.py",

@@ -37,7 +37,7 @@ def ready(base, contender, seed=0, **options):
     entry = {name: value for name, value in given.items() if name not in OWN}
     if "bits" in given:
         base = quantize_(copy.deepcopy(base), options.get("target_modules"))
-    model = trainable_copy(base, seed=seed, **entry, **(options if entry else {}))
+    model = trainable_copy(base, seed=seed, **(entry | options if entry else {}))
     if "start" in given:
         turn_start(model, seed)
     return model

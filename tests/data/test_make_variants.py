@@ -1,6 +1,7 @@
 """How a contender's learning rate is searched, and that the file is what the command makes."""
 
-from data.make_variants import DIGITS, MEASURED, NAMES, SETTINGS, searched
+from data.make_variants import DIGITS, MEASURED, NAMES, SETTINGS, odd_net, parity, searched
+from lora_teach.bases import accuracy
 from lora_teach.measure.results import load_result
 from lora_teach.measure.variants import CONTENDERS
 
@@ -30,6 +31,12 @@ def test_a_search_from_a_start_goes_outwards_and_the_shared_rate_is_always_run()
     done.clear()
     searched(run(done), [0.3, 1.0], [0], start=0.3, shared=3.0)
     assert (3.0, 0) in done
+
+
+def test_the_odd_nets_base_reads_odd_digits_and_no_even_one():
+    odd, even, net = parity(1), parity(0), odd_net()
+    assert accuracy(net, *odd.test) > 0.95 and accuracy(net, *even.test) == 0
+    assert all((y % 2 == rest).all() for rest, split in enumerate((even, odd)) for _, y in split)
 
 
 def test_the_file_is_what_the_command_makes():

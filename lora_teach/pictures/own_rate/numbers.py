@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from lora_teach.measure.results import load_result
+from lora_teach.measure.tuning import next_rate
 from lora_teach.measure.variants import BESIDE, CONTENDERS, LARGE_ALPHA, RANDOM_START, verdict
 
 PLAIN = ("LoRA", LARGE_ALPHA, "LoRA r=64", "full")  # who is no variant
@@ -26,6 +27,22 @@ def digit_entries(task):
     return entries, entries.pop("base")
 
 
+def smollm2_entries():
+    """Return ``{contender: entry}`` on SmolLM2, shares of the exam's sentences right, as far as the command has come.
+
+    An entry's ``lr`` is None while its search has not ended; a rate has as many results as seeds have run at it.
+    """
+    whole, entries = load_result("variants_smollm2"), {}
+    rates, starts = (whole["settings"][key] for key in ("learning_rates", "start"))
+    first, *_ = map(str, whole["settings"]["seeds"])
+    for name, runs in whole["results"].items():
+        tried = {float(lr): by_seed[first]["validation"] for lr, by_seed in runs.items() if first in by_seed}
+        ended = next_rate(tried, rates, starts[name]) is None
+        test = {lr: [run["test"] for run in by_seed.values()] for lr, by_seed in runs.items()}
+        entries[name] = {"lr": min(tried, key=tried.get) if ended else None, "test": test}
+    return entries
+
+
 def line_of(entry):
     """Return rates and the share of validation digits read right at each, mean of the seeds; two lists."""
     points = sorted((float(lr), -mean(losses)) for lr, losses in entry["validation"].items())
@@ -33,8 +50,8 @@ def line_of(entry):
 
 
 def at(entry, lr):
-    """Return the results on test data at this rate, one a seed."""
-    return next(seeds for rate, seeds in entry["test"].items() if float(rate) == lr)
+    """Return the results on test data at this rate, one a seed; none where it was not run."""
+    return next((seeds for rate, seeds in entry["test"].items() if float(rate) == lr), [])
 
 
 @dataclass(frozen=True)

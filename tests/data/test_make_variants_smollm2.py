@@ -1,0 +1,60 @@
+"""Which run comes next, and that the file's runs are those of the command."""
+
+from data.make_variants_smollm2 import SETTINGS, made_already, next_run, validation_examples
+from lora_teach.datasets import appointments
+from lora_teach.measure.results import load_result
+from lora_teach.measure.variants import CONTENDERS
+
+import pytest
+
+LOSSES = {0.0001: 3.0, 0.0003: 1.0, 0.001: 2.0, 0.003: 4.0}
+
+
+def order(start, runs):
+    """Return the runs in the order in which they are asked for."""
+    done = []
+    while (wanted := next_run(runs, start)) is not None:
+        lr, seed = wanted
+        done.append(wanted)
+        runs.setdefault(str(lr), {})[str(seed)] = {"validation": LOSSES[lr]}
+    return done
+
+
+def test_a_rate_is_searched_with_the_first_seed_and_the_others_run_at_it_and_at_the_rate_for_all():
+    searched = [(0.001, 0), (0.003, 0), (0.0003, 0), (0.0001, 0)]
+    assert order(0.001, {}) == searched + [(lr, seed) for seed in (1, 2) for lr in (0.0003, 0.001)]
+    assert order(0.0001, {})[:3] == [(0.0001, 0), (0.0003, 0), (0.001, 0)]  # the rate for all is among them in any case
+
+
+def test_runs_of_other_commands_are_taken_and_not_made_again():
+    for runs in made_already().values():
+        assert order(0.001, runs) == [
+            *((lr, 0) for lr in (0.001, 0.003, 0.0003, 0.0001)), (0.0003, 1), (0.0003, 2)
+        ]  # fmt: skip
+
+
+def test_validation_sentences_are_none_of_the_exams_nor_of_training():
+    asked = [conversation[0]["content"] for conversation in validation_examples()]
+    others = [*appointments.exam(SETTINGS["sentences"]), *appointments.training()]
+    assert len(set(asked)) == SETTINGS["validation"]["count"]
+    assert not set(asked) & {appointments.example(one)[0]["content"] for one in others}
+
+
+def test_the_file_is_what_the_command_makes():
+    whole = load_result("variants_smollm2")
+    assert whole["settings"] == SETTINGS and set(SETTINGS["start"]) < set(CONTENDERS)
+    shared = str(SETTINGS["shared_rate"])
+    for name, runs in whole["results"].items():
+        assert name in SETTINGS["start"]
+        for lr, by_seed in runs.items():
+            assert float(lr) in SETTINGS["learning_rates"] and {int(seed) for seed in by_seed} <= set(SETTINGS["seeds"])
+            assert all(len(run["loss"]) == SETTINGS["steps"] for run in by_seed.values())
+            assert all(run["test"] <= min(run["right"].values()) / SETTINGS["sentences"] for run in by_seed.values())
+        assert "0" not in runs.get(shared, {}) or runs[shared]["0"]["random"] > 10 * runs[shared]["0"]["validation"]
+
+
+def test_the_first_seed_of_plain_lora_is_notebook_07s_run():
+    ours = load_result("variants_smollm2")["results"]["LoRA"][str(SETTINGS["shared_rate"])]["0"]
+    theirs = load_result("answer_sheet")["results"]["runs"]["seed 0"]
+    assert ours["loss"] == pytest.approx(theirs["loss"][: SETTINGS["steps"]], abs=0.01)
+    assert round(ours["test"] * SETTINGS["sentences"]) == theirs["sheets"]["20"]["marks"].count("1111")
