@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python data/make_quantized.py [--out FILE] [--most RUNS]       about 20 minutes on one free core
 
 On NameGPT, with its learning rate chosen on validation names, and on SmolLM2 and the task of notebook 07, whose float32
-runs lie in ``answer_sheet.json``. Every run is written as soon as it is done, and a command that is given again goes on
-where the last one stopped; with ``--most`` it does only so many runs.
+runs lie in ``answer_sheet.json``: all of it in NF4 or only its MLPs or its attention, trained, and untrained with
+examples in the prompt. Every run is written as soon as it is done, and a command that is given again goes on where the
+last one stopped; with ``--most`` it does only so many runs.
 """
 
 import argparse
@@ -38,6 +39,12 @@ SETTINGS = {
         "rank": 8, "alpha": 16, "lr": 1e-3, "batch_size": 6, "steps": [20, 40, 60], "sentences": 24, "most_tokens": 64,
         "float32": "answer_sheet.json",
     },
+    "kinds": {  # what is left in float32
+        "NF4": [], "NF4 in the MLPs": ["q_proj", "k_proj", "v_proj", "o_proj"],
+        "NF4 in attention": ["gate_proj", "up_proj", "down_proj"],
+    },
+    "examples": 4,
+    "trained": {"NF4 in the MLPs": [20]},
 }  # fmt: skip
 
 
@@ -119,6 +126,18 @@ def language_model_run(base, exam, seed, rank, alpha, steps, **options):
         model.remove()
 
 
+def untrained(base, exam):
+    """Return how many answers are right, and in which columns, of a base that has seen examples in its prompt alone."""
+    sheet = sheets.sit(base, base.model, exam, sheets.with_examples(SETTINGS["examples"]))
+    return {"right": sheet.right()} | {column: sheet.count(column) for column in sheets.COLUMNS}
+
+
+def most_values(weights, block_size):
+    """Return how many different values a block of neighbouring weights holds at most: 16 where each has four bits."""
+    ordered = (weight.reshape(-1, block_size).sort(1).values for weight in weights)  # (blocks, block_size) each
+    return max((1 + (blocks.diff() != 0).sum(1)).max().item() for blocks in ordered)
+
+
 def planned():
     """Yield each run as ``(key, function)``; a key is a path into the results."""
     options, language = dict(SETTINGS["names"]), SETTINGS["names"]["language"]
@@ -133,26 +152,35 @@ def planned():
 
     yield "names", names_runs
     yield "error of NameGPT", lambda: error_entry(_linear_weights(load_name_gpt()), **SETTINGS["error"])
-    loaded = []
+    loaded, options = {}, SETTINGS["SmolLM2"]
 
-    def smollm2():
-        if not loaded:
-            loaded.extend((load_base("smollm2"), appointments.exam(SETTINGS["SmolLM2"]["sentences"])))
-        return loaded
+    def smollm2(kind=None):
+        """Return the base, plain or quantised as this kind, and the exam; one model at a time lies in memory."""
+        if kind not in loaded:
+            loaded.clear()
+            base = loaded[kind] = load_base("smollm2")
+            if kind:
+                quantize_(base.model, exclude_modules=SETTINGS["kinds"][kind])
+        return loaded[kind], appointments.exam(options["sentences"])
 
-    def middle_block():
-        return error_entry(_linear_weights(smollm2()[0].model.model.layers[15]), **SETTINGS["error"])
+    def run(kind, seed, steps=options["steps"]):
+        base, exam = smollm2(kind)
+        given = {key: options[key] for key in ("rank", "alpha", "lr", "batch_size", "most_tokens")}
+        found = language_model_run(base, exam, seed, steps=steps, **given)
+        return found | {"bits": bits_per_parameter(base.model)}
 
-    def run(seed):
-        base, exam = smollm2()
-        if not any(p.dtype == torch.uint8 for p in base.model.parameters()):
-            quantize_(base.model)
-        settings = {key: value for key, value in SETTINGS["SmolLM2"].items() if key not in ("sentences", "float32")}
-        return language_model_run(base, exam, seed, **settings) | {"bits": bits_per_parameter(base.model)}
-
-    yield "error of SmolLM2's block 15", middle_block
+    yield (
+        "error of SmolLM2's block 15",
+        lambda: error_entry(_linear_weights(smollm2()[0].model.model.layers[15]), **SETTINGS["error"]),
+    )
+    yield "values in 32 of SmolLM2's weights", lambda: most_values(_linear_weights(smollm2()[0].model), 32)
     for seed in SETTINGS["seeds"]:
-        yield f"SmolLM2, seed {seed}", lambda seed=seed: run(seed)
+        yield f"SmolLM2, seed {seed}", lambda seed=seed: run("NF4", seed)
+    for kind in SETTINGS["kinds"]:
+        yield f"SmolLM2, untrained, {kind}", lambda kind=kind: untrained(*smollm2(kind))
+    for kind, steps in SETTINGS["trained"].items():
+        for seed in SETTINGS["seeds"]:
+            yield f"SmolLM2, {kind}, seed {seed}", lambda kind=kind, steps=steps, seed=seed: run(kind, seed, steps)
 
 
 def _linear_weights(model):

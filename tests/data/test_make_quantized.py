@@ -3,7 +3,7 @@
 import json
 from statistics import mean
 
-from data.make_quantized import SETTINGS, error_entry, merged_entry, names_entry
+from data.make_quantized import SETTINGS, error_entry, merged_entry, most_values, names_entry
 from lora_teach.bases import evaluate, load_name_gpt
 from lora_teach.bases.quantized import bits_per_parameter, quantize, quantize_
 from lora_teach.datasets import names, shipped
@@ -23,6 +23,11 @@ def test_an_error_is_the_share_of_the_weights_that_is_lost():
     assert entry["4 bits, 64"]["error"] == pytest.approx(share.sqrt().item(), rel=1e-5)
     assert entry["4 bits, 64"]["bits_single"] == 4.5 and 4.125 < entry["4 bits, 64"]["bits"] < 4.2
     assert entry["2 bits, 64"]["error"] > entry["4 bits, 64"]["error"]
+
+
+def test_four_bits_leave_sixteen_values_in_a_block():
+    weights = [quantize(numbers(64, 64), bits, 32).dequantize() for bits in (3, 4)]
+    assert most_values(weights[:1], 32) <= 8 < most_values(weights, 32) <= 16 < most_values([numbers(64, 64)], 32)
 
 
 def test_adapters_over_four_bits_are_compared_and_merged_in_three_ways():

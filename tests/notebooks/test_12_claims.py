@@ -35,6 +35,11 @@ def inverted():
 
 
 @pytest.fixture(scope="module")
+def odd():
+    return digit_entries("odd to even")[0]
+
+
+@pytest.fixture(scope="module")
 def zulu(results):
     return results["names"]["Zulu"]
 
@@ -119,6 +124,21 @@ def test_on_inverted_digits_a_large_alpha_beats_lora_plus_and_pissa_beats_all(in
     assert f"{mean(own(inverted[RANDOM_START])):.0%}" == "85%"
 
 
+def test_from_odd_to_even_pissa_is_ahead_at_both_rates_and_a_large_alpha_reads_all(odd):
+    assert compare(odd, "PiSSA", 0.001).verdict == compare(odd, "PiSSA").verdict == "ahead"
+    assert own(odd[LARGE_ALPHA]) == [1, 1, 1]
+    assert compare(odd, "DoRA", 0.001).verdict == "level" and compare(odd, "DoRA").verdict == "behind"
+
+
+def test_at_its_own_rate_pissa_is_ahead_on_three_tasks_and_dora_on_one(turned, inverted, odd, zulu):
+    found = {
+        name: [compare(entries, name).verdict for entries in (turned, inverted, odd)]
+        + [compare(zulu, name, higher=False).verdict]
+        for name in ("PiSSA", "DoRA")
+    }
+    assert found["PiSSA"].count("ahead") == 3 and found["DoRA"].count("ahead") == 1
+
+
 def test_on_names_dora_alone_is_ahead_at_its_own_rate(zulu):
     names = ("QLoRA", "rsLoRA r=64", "LoRA+", "DoRA", "PiSSA")
     shared = [compare(zulu, name, 0.001, higher=False).verdict for name in names]
@@ -127,8 +147,8 @@ def test_on_names_dora_alone_is_ahead_at_its_own_rate(zulu):
     assert 0.025 < mean(own(zulu["LoRA"])) - mean(own(zulu["DoRA"])) < 0.04
 
 
-def test_a_random_update_reads_what_the_base_reads(turned, inverted, zulu):
-    for entries in (turned, inverted):
+def test_a_random_update_reads_what_the_base_reads(turned, inverted, odd, zulu):
+    for entries in (turned, inverted, odd):
         assert max(mean(entry["random"]) for entry in entries.values() if "random" in entry) < 0.15
     for name, entry in zulu.items():
         if name != "base" and "random" in entry:
@@ -145,8 +165,12 @@ def test_the_folded_solutions_solve_their_exercises():
     assert check_dora_forward(space["dora_forward"]).passed
 
 
-def test_on_smollm2_four_bits_cost_something():
+def test_on_smollm2_four_bits_cost_something_before_any_training():
     whole, packed = load_result("answer_sheet"), load_result("quantized")
     runs = {seed: run["sheets"]["60"]["marks"].count("1111") for seed, run in whole["results"]["runs"].items()}
     four = [packed["results"][f"SmolLM2, {seed}"]["sheets"]["60"]["marks"].count("1111") for seed in runs]
     assert verdict(four, list(runs.values())) == "behind" and packed["settings"]["SmolLM2"]["lr"] == 0.001
+    plain = sum(row[1] == "1" for row in whole["results"]["prompts"]["four examples"]["marks"])
+    where = {kind: packed["results"][f"SmolLM2, untrained, {kind}"]["where"] for kind in packed["settings"]["kinds"]}
+    assert where["NF4"] < plain / 1.5 and plain - where["NF4 in the MLPs"] < 0.5 * (plain - where["NF4 in attention"])
+    assert packed["results"]["values in 32 of SmolLM2's weights"] == 16  # they were in four bits as they came
