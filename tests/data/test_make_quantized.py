@@ -80,3 +80,16 @@ def test_over_four_bits_notebook_07s_task_is_fitted_as_well_and_answered_worse()
         for kind, run in (("NF4", packed), ("float32", plain)):
             right[kind].append(sum(row == "1111" for row in run["sheets"]["60"]["marks"]))
     assert max(right["NF4"]) < min(right["float32"])  # unseen names and cities are copied less well
+
+
+def test_with_attention_in_float32_more_cities_are_copied_and_as_few_answers_right():
+    found = load_result("quantized")["results"]
+
+    def counts(kind, mark):
+        runs = (found[f"SmolLM2, {kind}seed {seed}"]["sheets"]["20"]["marks"] for seed in SETTINGS["seeds"])
+        return [sum(row.startswith(mark) for row in marks) for marks in runs]
+
+    cities = [counts(kind, "11") for kind in ("", "NF4 in the MLPs, ")]
+    assert min(cities[1]) > max(cities[0])
+    right = [counts(kind, "1111") for kind in ("", "NF4 in the MLPs, ")]
+    assert mean(right[1]) < mean(right[0]) + 3
