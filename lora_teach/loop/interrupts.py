@@ -22,8 +22,9 @@ class CtrlC:
         found = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is threading.main_thread() and callable(found):  # else it is ignored, or C's
             self._found = found
+        self._open = False  # before the handler stands: what it raised here would leave it behind
+        if self._found is not None:
             signal.signal(signal.SIGINT, self._handle)
-        self._open = False
         return self
 
     def __exit__(self, *exception):
