@@ -17,13 +17,15 @@ class CtrlC:
 
     def __init__(self):
         self._open, self._came, self._found = True, False, None
+        self._giving = None  # the code that is about to yield what only its caller may lose
 
     def __enter__(self):
         found = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is threading.main_thread() and callable(found):  # else it is ignored, or C's
             self._found = found
+        self._open = False  # before the handler stands: what it raised here would leave it behind
+        if self._found is not None:
             signal.signal(signal.SIGINT, self._handle)
-        self._open = False
         return self
 
     def __exit__(self, *exception):
@@ -37,7 +39,7 @@ class CtrlC:
         return _LetIn(self, at_once)
 
     def _handle(self, number, frame):
-        if self._open:
+        if self._open and (self._giving is None or self._giving not in _innermost(frame)):
             self._found(number, frame)
         else:
             self._came = True
@@ -55,10 +57,16 @@ class _LetIn:
     def __enter__(self):
         if self.at_once:
             self.ctrl_c._deliver()
+        self.ctrl_c._giving = None if self.at_once else sys._getframe(1).f_code
         self.ctrl_c._open = True
 
     def __exit__(self, *exception):
         self.ctrl_c._open = False
+
+
+def _innermost(frame):
+    """Return the code that is running, and the code that called it."""
+    return [one.f_code for one in (frame, frame and frame.f_back) if one]
 
 
 @contextmanager

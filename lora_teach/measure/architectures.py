@@ -129,13 +129,16 @@ def build(name, device="meta", **changes):
     if name not in ARCHITECTURES:
         raise ValueError(f"name={name!r} is no architecture that is known here. Use one of {', '.join(ARCHITECTURES)}.")
     one = ARCHITECTURES[name]
-    with torch.device(device):
-        if one.family == "NameGPT":
+    if one.family == "NameGPT":
+        with torch.device(device):
             return NameGPT(**changes)
-        import transformers
+    import transformers
 
-        config = getattr(transformers, f"{one.family}Config")(**one.sizes | changes)
-        return getattr(transformers, MODELS.get(one.family, f"{one.family}ForCausalLM"))(config)
+    config = getattr(transformers, f"{one.family}Config")(**one.sizes | changes)
+    # Outside the device: up to torch 2.8 what this imports can't be imported inside one.
+    model = getattr(transformers, MODELS.get(one.family, f"{one.family}ForCausalLM"))
+    with torch.device(device):
+        return model(config)
 
 
 def targets(name, which, head=False):

@@ -66,27 +66,26 @@ def test_on_a_disk_that_is_really_full_a_training_ends_in_words_and_resumes_from
     (small_disk / "filler").unlink(missing_ok=True)
     folder = small_disk / "run"
 
-    def run(place):
-        torch.manual_seed(0)
-        model = LoRAModel(nn.Sequential(nn.Linear(6, 64), nn.Linear(64, 4)), rank=4)
-        train(model, pairs(), mse, steps=9, checkpoint=place, checkpoint_every=3, progress=False)
-        return bits(model)
-
-    whole = run(tmp_path)
-    model_steps = []
+    model_steps, full_at = [], None
 
     def loss_fn(output, targets):
         model_steps.append(1)
-        if len(model_steps) == 5:
+        if len(model_steps) == full_at:
             fill_up(small_disk)
         return mse(output, targets)
 
-    loss_fn.__qualname__ = mse.__qualname__
-    torch.manual_seed(0)
-    model = LoRAModel(nn.Sequential(nn.Linear(6, 64), nn.Linear(64, 4)), rank=4)
+    def run(place):
+        torch.manual_seed(0)
+        model_steps.clear()
+        model = LoRAModel(nn.Sequential(nn.Linear(6, 64), nn.Linear(64, 4)), rank=4)
+        train(model, pairs(), loss_fn, steps=9, checkpoint=place, checkpoint_every=3, progress=False)
+        return bits(model)
+
+    whole, full_at = run(tmp_path), 5
     with pytest.raises(OSError, match="checkpoint.pt can't be written: .*No space left.*Make room") as caught:
-        train(model, pairs(), loss_fn, steps=9, checkpoint=folder, checkpoint_every=3, progress=False)
+        run(folder)
     assert len(caught.value.history) == 5 and "error at step 6" in caught.value.history.stopped
+    full_at = None
     (small_disk / "filler").unlink()
     assert len(torch.load(folder / "checkpoint.pt", weights_only=True)["steps"]) == 3
     assert same_bits(run(folder), whole)

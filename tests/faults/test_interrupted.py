@@ -6,6 +6,7 @@ the command line and the asynchronous cell, not twice.
 
 import itertools
 import json
+import linecache
 import os
 import signal
 import sys
@@ -38,10 +39,10 @@ def loss_fn(output, targets):
 
 
 class InterruptAtLine:
-    """Context manager: SIGINT comes at the ``number``-th line of the library that is executed within."""
+    """Context manager: SIGINT comes at the ``number``-th line of the library (with that ``text``) run within."""
 
-    def __init__(self, number):
-        self.number, self.lines, self.place = number, 0, None
+    def __init__(self, number, text=None):
+        self.number, self.text, self.lines, self.place = number, text, 0, None
 
     def __enter__(self):
         sys.settrace(self._of_frame)
@@ -54,9 +55,10 @@ class InterruptAtLine:
         return self._of_line if frame.f_code.co_filename.startswith(LIBRARY) else None
 
     def _of_line(self, frame, event, argument):
-        self.lines += event == "line"
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        self.lines += event == "line" and self.text in (None, linecache.getline(file, line).strip())
         if self.lines == self.number and self.place is None:
-            self.place = f"{frame.f_code.co_filename[len(LIBRARY) + 1 :]}, line {frame.f_lineno}"
+            self.place = f"{file[len(LIBRARY) + 1 :]}, line {line}"
             sys.settrace(None)
             signal.raise_signal(signal.SIGINT)
         return self._of_line
@@ -92,6 +94,27 @@ def test_ctrl_c_at_any_line_leaves_the_last_whole_step_its_history_and_the_calle
                 assert history.stopped == f"interrupted after step {len(history)} of 3", where
                 reached += 1
         assert reached * EVERY > 1000
+    finally:
+        signal.signal(signal.SIGINT, found)
+
+
+@pytest.mark.parametrize("text", ["yield step", "return self"])  # a step on its way; a handler that has just been set
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_ctrl_c_between_a_step_and_its_caller_loses_neither_and_leaves_no_handler(text, number):
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        model, data = model_and_data()
+        after = [bits(model), *(bits(model) for _ in training_steps(model, data, loss_fn, **OPTIONS))]
+        model, data = model_and_data()
+        history = ()
+        with InterruptAtLine(number, text) as interrupt:
+            try:
+                history = train(model, data, loss_fn, progress=False, **OPTIONS)
+            except KeyboardInterrupt:
+                pass
+        assert interrupt.place and same_bits(bits(model), after[len(history)])
+        assert text == "return self" or len(history) == number
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, found)
 

@@ -86,6 +86,7 @@ def test_logits_and_gradients_equal_pefts_both_ways(way, tmp_path):
     assert lint(tmp_path / "ours") == lint(tmp_path / "theirs") == []
 
 
+@pytest.mark.filterwarnings("ignore:Could not find a config file")  # which some versions ask the network for
 def test_a_peft_adapter_that_lists_tokens_is_read(tmp_path):
     peft = pytest.importorskip("peft")
     config = peft.LoraConfig(r=2, target_modules=["q_proj"], trainable_token_indices=[3, 7])
