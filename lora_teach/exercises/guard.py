@@ -45,7 +45,7 @@ def put_back(generators=False):
     kept = [(put, get()) for get, put in (KEPT + GENERATORS if generators else KEPT)]
     hooks = {name: value for name, value in vars(torch_modules).items() if name.startswith("_global_")}
     inside = {name: dict(value) for name, value in hooks.items() if isinstance(value, dict)}
-    device = torch.empty(0).device  # torch.get_default_device() fails in torch 2.8 once a device was taken back
+    device = torch.get_default_device()
     with warnings.catch_warnings():
         try:
             torch.set_grad_enabled(True)
@@ -59,7 +59,7 @@ def put_back(generators=False):
             for name, value in inside.items():
                 hooks[name].clear()
                 hooks[name].update(value)
-            if torch.empty(0).device != device:  # None, since a CPU that is set goes between torch and each call
+            if torch.get_default_device() != device:  # None, since a CPU that is set goes between torch and each call
                 torch.set_default_device(None if device.type == "cpu" else device)
 
 

@@ -129,16 +129,13 @@ def build(name, device="meta", **changes):
     if name not in ARCHITECTURES:
         raise ValueError(f"name={name!r} is no architecture that is known here. Use one of {', '.join(ARCHITECTURES)}.")
     one = ARCHITECTURES[name]
-    if one.family == "NameGPT":
-        with torch.device(device):
-            return NameGPT(**changes)
-    import transformers
-
-    config = getattr(transformers, f"{one.family}Config")(**one.sizes | changes)
-    # Outside the device: up to torch 2.8 what this imports can't be imported inside one.
-    model = getattr(transformers, MODELS.get(one.family, f"{one.family}ForCausalLM"))
     with torch.device(device):
-        return model(config)
+        if one.family == "NameGPT":
+            return NameGPT(**changes)
+        import transformers
+
+        config = getattr(transformers, f"{one.family}Config")(**one.sizes | changes)
+        return getattr(transformers, MODELS.get(one.family, f"{one.family}ForCausalLM"))(config)
 
 
 def targets(name, which, head=False):
