@@ -43,7 +43,7 @@ seen = None
 
 def watch(event, arguments):
     """Audit hook, which stays for good: notes what is forbidden while ``seen`` is a list."""
-    if seen is not None and event.startswith(FORBIDDEN):
+    if seen is not None and event.startswith(FORBIDDEN) and "libnvidia-ml" not in str(arguments):  # torch counts GPUs
         seen.append((event, str(arguments)[:200]))
 
 

@@ -94,7 +94,8 @@ def test_the_first_adapted_block_sends_no_gradient_to_what_lies_before():
 
 def test_full_fine_tuning_spends_two_thirds_on_the_backward():
     predicted = predict_flops(new_base("tiny Llama"), 2, 24)
-    assert predicted.backward == pytest.approx(2 * predicted.forward, rel=1e-12)
+    # Some versions of transformers multiply the rotary angles, which have no backward.
+    assert predicted.backward == pytest.approx(2 * predicted.forward, rel=1e-4)
 
 
 def test_checkpointing_adds_less_than_one_forward():
