@@ -19,6 +19,7 @@ SECONDS_TO_OPEN = 90
 SECONDS_TO_RUN = 900  # all cells; one notebook trains a real language model, on a machine that may be busy
 SECONDS_TO_ANSWER = 30  # one move, which may train for real
 SECONDS_OF_REST = 2  # of the kernel, after which a move that has changed nothing will change nothing
+SECONDS_BETWEEN_CELLS = 10  # that the kernel may wait for the next cell, on a busy machine
 MOST_PIXELS = 16_000  # height of a screenshot
 SIZE = {"width": 1400, "height": 1000}
 RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
@@ -115,7 +116,7 @@ class Opened:
 
     def finish_all(self) -> list[Cell]:
         """Wait until all cells have run, and return what became of them."""
-        self.page.evaluate(FINISH_ALL, [SECONDS_TO_RUN, SECONDS_OF_REST])
+        self.page.evaluate(FINISH_ALL, [SECONDS_TO_RUN, SECONDS_BETWEEN_CELLS])
         return self.cells()
 
     def cells(self) -> list[Cell]:
