@@ -43,7 +43,8 @@ seen = None
 
 def watch(event, arguments):
     """Audit hook, which stays for good: notes what is forbidden while ``seen`` is a list."""
-    if seen is not None and event.startswith(FORBIDDEN) and "libnvidia-ml" not in str(arguments):  # torch counts GPUs
+    counts_gpus = (event, arguments) == ("ctypes.dlopen", ("libnvidia-ml.so.1",))  # a CUDA build of torch does
+    if seen is not None and event.startswith(FORBIDDEN) and not counts_gpus:
         seen.append((event, str(arguments)[:200]))
 
 

@@ -94,8 +94,8 @@ def test_the_first_adapted_block_sends_no_gradient_to_what_lies_before():
 
 def test_full_fine_tuning_spends_two_thirds_on_the_backward():
     predicted = predict_flops(new_base("tiny Llama"), 2, 24)
-    # Some versions of transformers multiply the rotary angles, which have no backward.
-    assert predicted.backward == pytest.approx(2 * predicted.forward, rel=1e-4)
+    angles = 2 * 6 * 24  # positions times half a head's width: older transformers multiply them, without a backward
+    assert 2 * predicted.forward - predicted.backward in (0, 2 * angles)
 
 
 def test_checkpointing_adds_less_than_one_forward():
