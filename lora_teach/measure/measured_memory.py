@@ -115,7 +115,7 @@ def measure_memory(model, batch, loss_fn=None, optimizer="adamw", *, checkpointi
 
     Activations are the tensors that autograd saves (``torch.autograd.graph.saved_tensors_hooks``), each storage once
     and none that a parameter or buffer holds, at the moment when they are most. Weights, gradients and optimiser state
-    are what lies there after the step. For a model on a GPU `lora_teach.measure.allocator` asks the allocator instead.
+    are what lies there after the step. For a model on a GPU ``tests/benchmarks/memory_cuda.py`` asks the allocator.
 
     Args:
         model: A model or LoRAModel on the CPU; what requires a gradient trains.
