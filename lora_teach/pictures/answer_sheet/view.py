@@ -202,7 +202,7 @@ class DrawnSheet:
         score.axhline(GOAL, color=COLOURS["base"], linewidth=1, linestyle=":")
         score.set(
             xlabel="step (6 examples each)", ylim=(0, len(seen)), ylabel=f"sentences, of {len(seen)}",
-            title="every value right",
+            title=f"every value right; dotted: {GOAL}",
         )  # fmt: skip
         score.set_yticks(range(0, len(seen) + 1, 4))
         if guess is not None:
