@@ -25,6 +25,7 @@ OPTIONS = [
     ({"alpha": INF}, ValueError, ["alpha=inf", "finite number"]),
     ({"alpha": -INF}, ValueError, ["alpha=-inf", "finite number"]),
     ({"alpha": 10**400}, ValueError, ["alpha=1000", "finite number"]),
+    ({"alpha": -1e308}, ValueError, ["alpha=-1e+308", "float32", "finite number"]),  # a learnable scaling can't hold it
     ({"alpha": "16"}, TypeError, ["alpha='16'", "finite number"]),
     ({"alpha": True}, TypeError, ["alpha=True", "finite number"]),
     ({"dropout": 1}, ValueError, ["dropout=1", "[0, 1)", "0.05"]),

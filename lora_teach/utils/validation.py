@@ -1,6 +1,5 @@
 """Options are checked where they are given: each error names the value, the limit and the cure."""
 
-import math
 import numbers
 
 import torch
@@ -28,16 +27,12 @@ def check_rank(rank, owner=None, limit=None):
 
 
 def check_alpha(alpha):
-    """Return ``alpha`` as an int or float if it is a finite number; TypeError or ValueError otherwise."""
+    """Return ``alpha`` as an int or float if float32 can hold it; TypeError or ValueError otherwise."""
     cure = "Use a finite number, such as the rank, or twice the rank."
     if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real):
         raise TypeError(f"alpha={alpha!r} is not a number. {cure}")
-    try:
-        finite = math.isfinite(alpha)
-    except OverflowError:  # an integer beyond any float
-        finite = False
-    if not finite:
-        raise ValueError(f"alpha={_shown(alpha)} is not finite. {cure}")
+    if not abs(alpha) <= torch.finfo(torch.float32).max:  # nan too
+        raise ValueError(f"alpha={_shown(alpha)} is not finite in float32. {cure}")
     return int(alpha) if isinstance(alpha, numbers.Integral) else float(alpha)
 
 

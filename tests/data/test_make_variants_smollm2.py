@@ -1,6 +1,6 @@
 """Which run comes next, and that the file's runs are those of the command."""
 
-from data.make_variants_smollm2 import SETTINGS, made_already, next_run, validation_examples
+from data.make_variants_smollm2 import SETTINGS, next_run, validation_examples
 from lora_teach.datasets import appointments
 from lora_teach.measure.results import load_result
 from lora_teach.measure.variants import CONTENDERS
@@ -26,13 +26,6 @@ def test_a_rate_is_searched_with_the_first_seed_and_the_others_run_at_it_and_at_
     assert order(0.0001, {})[:3] == [(0.0001, 0), (0.0003, 0), (0.001, 0)]  # the rate for all is among them in any case
 
 
-def test_runs_of_other_commands_are_taken_and_not_made_again():
-    for runs in made_already().values():
-        assert order(0.001, runs) == [
-            *((lr, 0) for lr in (0.001, 0.003, 0.0003, 0.0001)), (0.0003, 1), (0.0003, 2)
-        ]  # fmt: skip
-
-
 def test_validation_sentences_are_none_of_the_exams_nor_of_training():
     asked = [conversation[0]["content"] for conversation in validation_examples()]
     others = [*appointments.exam(SETTINGS["sentences"]), *appointments.training()]
@@ -40,21 +33,22 @@ def test_validation_sentences_are_none_of_the_exams_nor_of_training():
     assert not set(asked) & {appointments.example(one)[0]["content"] for one in others}
 
 
-def test_the_file_is_what_the_command_makes():
+def test_the_file_is_whole_and_what_the_command_makes():
     whole = load_result("variants_smollm2")
     assert whole["settings"] == SETTINGS and set(SETTINGS["start"]) < set(CONTENDERS)
     shared = str(SETTINGS["shared_rate"])
+    assert set(whole["results"]) == set(SETTINGS["start"])
     for name, runs in whole["results"].items():
-        assert name in SETTINGS["start"]
-        for lr, by_seed in runs.items():
-            assert float(lr) in SETTINGS["learning_rates"] and {int(seed) for seed in by_seed} <= set(SETTINGS["seeds"])
+        assert next_run(runs, SETTINGS["start"][name]) is None
+        for by_seed in runs.values():
             assert all(len(run["loss"]) == SETTINGS["steps"] for run in by_seed.values())
             assert all(run["test"] <= min(run["right"].values()) / SETTINGS["sentences"] for run in by_seed.values())
-        assert "0" not in runs.get(shared, {}) or runs[shared]["0"]["random"] > 10 * runs[shared]["0"]["validation"]
+        assert all(run["random"] > 10 * run["validation"] for run in runs[shared].values())
 
 
-def test_the_first_seed_of_plain_lora_is_notebook_07s_run():
-    ours = load_result("variants_smollm2")["results"]["LoRA"][str(SETTINGS["shared_rate"])]["0"]
-    theirs = load_result("answer_sheet")["results"]["runs"]["seed 0"]
+@pytest.mark.parametrize("seed", SETTINGS["seeds"])
+def test_plain_lora_is_notebook_07s_run(seed):
+    ours = load_result("variants_smollm2")["results"]["LoRA"][str(SETTINGS["shared_rate"])][str(seed)]
+    theirs = load_result("answer_sheet")["results"]["runs"][f"seed {seed}"]
     assert ours["loss"] == pytest.approx(theirs["loss"][: SETTINGS["steps"]], abs=0.01)
     assert round(ours["test"] * SETTINGS["sentences"]) == theirs["sheets"]["20"]["marks"].count("1111")

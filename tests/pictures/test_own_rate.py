@@ -77,34 +77,15 @@ def test_the_table_has_a_row_each_with_costs_over_plain_loras():
     assert by_name["LoRA"][:2] == ["× 1.0", "× 1.0"] and by_name["LoRA"][3:] == ["41 %", "93 %"]
     assert by_name["DoRA"][0] == f"× {costs['DoRA']['ms'] / costs['LoRA']['ms']:.1f}"
     assert by_name["DoRA"][-1].endswith(compare(entries, "DoRA").verdict)
-    del entries["PiSSA"]
-    assert as_markdown({"d": (entries, True, ".0%")}, SHARED).splitlines()[-1].endswith("not run | not run |")
 
 
-def test_a_cell_says_how_many_seeds_ran_and_judges_only_whole_sets():
-    one, three = {"lr": 1, "test": {"1": [0.5], "2": [0.1]}}, {"lr": 1, "test": {"1": [0.6, 0.7, 0.8]}}
-    searching = {"lr": None, "test": {"1": [0.5, 0.6]}}
-    entries = {"LoRA": three, "QLoRA": searching, "LoRA+": one, "DoRA": three}
-
-    def cells(entries):
-        rows = as_markdown({"S": (entries, True, ".0%")}, 1).splitlines()[2:]
-        return {row.split("|")[1].strip(" *"): [cell.strip() for cell in row.split("|")[-3:-1]] for row in rows}
-
-    found = cells(entries)
-    assert found["LoRA"] == ["70 %", "70 %"] and found["DoRA"] == ["70 % level", "70 % level"]
-    assert found["QLoRA"] == ["55 %, 2 seeds", "not run"] and found["LoRA+"] == ["50 %, 1 seed"] * 2
-    assert found["PiSSA"] == ["not run", "not run"]
-    assert cells({"LoRA": one, "DoRA": three})["DoRA"] == ["70 %", "70 %"]  # nothing whole to stand beside
-
-
-def test_on_smollm2_a_rate_is_a_contenders_own_when_its_search_has_ended():
+def test_on_smollm2_a_contenders_own_rate_has_the_lowest_validation_loss_and_all_seeds():
     runs = load_result("variants_smollm2")["results"]
     for name, entry in smollm2_entries().items():
-        tried = {
-            lr: by_seed["0"]["validation"] for lr, by_seed in runs[name].items() if "validation" in by_seed.get("0", {})
-        }
-        assert entry["lr"] is None or (len(tried) >= 3 and str(entry["lr"]) == min(tried, key=tried.get))
-        assert sum(map(len, entry["test"].values())) == sum(map(len, runs[name].values()))
+        assert runs[name][str(entry["lr"])]["0"]["validation"] == min(
+            by_seed["0"]["validation"] for by_seed in runs[name].values()
+        )
+        assert len(at(entry, entry["lr"])) == len(at(entry, 0.001)) == 3
 
 
 def test_lines_of_code_are_those_that_run(tmp_path):

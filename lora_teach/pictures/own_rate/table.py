@@ -6,7 +6,7 @@ from statistics import mean
 
 from lora_teach.measure.results import load_result
 from lora_teach.measure.variants import BESIDE
-from lora_teach.pictures.own_rate.numbers import CONTROLS, at, beside, compare, spaced
+from lora_teach.pictures.own_rate.numbers import at, compare, spaced
 
 PACKAGE = Path(__file__).parents[2]
 FILES = {  # where a variant is written down; rsLoRA is one entry of a table in layer.py
@@ -16,7 +16,6 @@ FILES = {  # where a variant is written down; rsLoRA is one entry of a table in 
     "DoRA": ["layers/dora.py"],
     "PiSSA": ["layers/pissa.py"],
 }
-NONE = {"lr": None, "test": {}}  # of a contender that was not run
 
 
 def code_lines(path):
@@ -61,14 +60,8 @@ def _cost(name, costs):
 
 
 def _cell(entries, name, lr, higher, form):
-    """A result, and for a variant how it stands beside its plain LoRA; of fewer seeds than all, how many."""
-    ours, theirs = (at(entry, lr or entry["lr"]) for entry in (entries.get(one, NONE) for one in (name, beside(name))))
-    seeds = len(load_result("variants")["settings"]["seeds"])
-    if not ours:
-        return "not run"
-    result = spaced(mean(ours), form)
-    if len(ours) < seeds:
-        return f"{result}, {len(ours)} seed{'s' * (len(ours) > 1)}"
-    if name in ("LoRA", *BESIDE.values(), *CONTROLS.values()) or len(theirs) < seeds:
+    """A result, and for a variant how it stands beside its plain LoRA."""
+    result = spaced(mean(at(entries[name], lr or entries[name]["lr"])), form)
+    if name in ("LoRA", *BESIDE.values()):
         return result
     return f"{result} {compare(entries, name, lr, higher).verdict}"
