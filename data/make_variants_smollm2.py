@@ -15,7 +15,7 @@ from pathlib import Path
 from lora_teach.bases.registry import TextBase, load_base
 from lora_teach.datasets import appointments
 from lora_teach.measure.random_update import with_random_updates
-from lora_teach.measure.results import load_result, write_result
+from lora_teach.measure.results import write_result
 from lora_teach.measure.tuning import next_rate
 from lora_teach.measure.variants import CONTENDERS, optimizer, ready
 from lora_teach.pictures.answer_sheet import numbers as sheets
@@ -99,32 +99,9 @@ def validation_examples():
     return [appointments.example(one) for one in held_out if one.sentence not in exam]
 
 
-def made_already():
-    """Return the runs at the rate for all that notebook 07's and QLoRA's commands have made, as this file keeps them.
-
-    They are the same runs to the last digit; but they lack a validation loss, so that the first seed runs here too.
-    """
-    runs = {
-        "LoRA": load_result("answer_sheet")["results"]["runs"],
-        "QLoRA": {key.split(", ")[-1]: run for key, run in load_result("quantized")["results"].items()},
-    }
-    found = {}
-    for name, by_seed in runs.items():
-        for seed in map(str, SETTINGS["seeds"][1:]):
-            made = by_seed[f"seed {seed}"]
-            marks = made["sheets"][str(SETTINGS["steps"])]["marks"]
-            right = {column: sum(row[place] == "1" for row in marks) for place, column in enumerate(sheets.COLUMNS)}
-            found.setdefault(name, {})[seed] = {
-                "loss": made["loss"][: SETTINGS["steps"]], "test": marks.count("1111") / len(marks), "right": right
-            }  # fmt: skip
-    return {name: {str(SETTINGS["shared_rate"]): by_seed} for name, by_seed in found.items()}
-
-
 def kept(path):
-    """Return what the file has already, or what other commands have made: ``results`` and ``seconds``."""
-    if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
-    return {"results": made_already(), "seconds": 0}
+    """Return what the file has already: ``results`` and ``seconds``."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"results": {}, "seconds": 0}
 
 
 def main():

@@ -9,7 +9,7 @@ from lora_teach.measure.separate_rates import EPS, train_separate_rates
 from lora_teach.measure.variants import LARGE_ALPHA, RANDOM_START, RATIO, verdict
 from lora_teach.pictures.four_bits import FourBits
 from lora_teach.pictures.magnitudes.numbers import slopes
-from lora_teach.pictures.own_rate import compare, digit_entries
+from lora_teach.pictures.own_rate import compare, digit_entries, smollm2_entries, variants
 from lora_teach.pictures.own_rate.numbers import at
 from lora_teach.pictures.stability.numbers import followed
 from lora_teach.pictures.two_rates import best_by_ratio, table
@@ -166,6 +166,15 @@ def test_the_folded_solutions_solve_their_exercises():
             exec("".join(part.split("```")[0] for part in str(block).split("```python")[1:]), space)
     assert check_nf4(space["there"], space["back"]).passed
     assert check_dora_forward(space["dora_forward"]).passed
+
+
+def test_on_smollm2_all_are_level_in_the_loss_and_some_behind_in_whole_answers():
+    entries = smollm2_entries()
+    losses = {name: {"lr": entry["lr"], "test": entry["validation"]} for name, entry in entries.items()}
+    own = {name: compare(entries, name).verdict for name in variants(entries)}
+    assert {compare(losses, name, higher=False).verdict for name in own} == {"level"}
+    assert [name for name in own if own[name] == "behind"] == ["QLoRA", "LoRA+"] and "ahead" not in own.values()
+    assert entries["LoRA"]["lr"] == 0.001 and compare(entries, "PiSSA", 0.001).verdict == "behind"
 
 
 def test_on_smollm2_four_bits_cost_something_before_any_training():
