@@ -199,8 +199,9 @@ def test_the_printed_layer_tells_sizes_rank_and_scaling():
 
 
 def test_layers_can_be_made_on_the_meta_device():
-    layer = LoRALayer(12288, 12288, rank=8, device="meta")
-    assert sum(p.numel() for p in layer.parameters()) == 2 * 12288 * 8
+    layer = LoRALayer(12288, 12288, rank=8, learnable_scaling=True, device="meta")
+    assert sum(p.numel() for p in layer.parameters()) == 2 * 12288 * 8 + 1
+    assert all(p.is_meta for p in layer.parameters())
 
 
 @pytest.mark.parametrize(
