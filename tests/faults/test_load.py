@@ -1,18 +1,18 @@
 """Thousands of moves, hundreds of trainings, dozens of adapters: memory stays flat, answers right, nothing is left.
 
-LORA_TEACH_LOAD=1 pytest -n0 -s tests/faults/test_load.py  moves 20,000 times and trains 200 times, in place of 240 and
+LORA_TEACH_LOAD=1 pytest -n0 -s tests/faults/test_load.py  moves 20,000 times and trains 200 times, in place of 600 and
 20, and prints the memory before and after.
 """
 
 import gc
 import os
 import random
+from pathlib import Path
 
 from lora_teach import LoRAModel, training_steps
 from lora_teach.live import explore
 from lora_teach.pictures.keyhole import Keyhole
 from lora_teach.pictures.turn_it_down import TurnItDown
-from tests.live.test_many_moves import MEGABYTE, STATM, alive, resident
 from tests.live.toy import Toy
 from tests.toy import TinyGPT, bits, mlp, numbers, pairs, same_bits, tokens
 
@@ -23,9 +23,21 @@ from matplotlib.figure import Figure
 from torch import nn
 
 WHOLE = "LORA_TEACH_LOAD" in os.environ
-MOVES, TRAININGS, ADAPTERS = (20_000, 200, 50) if WHOLE else (240, 20, 50)
+MOVES, TRAININGS, ADAPTERS = (20_000, 200, 50) if WHOLE else (600, 20, 50)
 WARM_UP = MOVES // 3
-ROOM = 40 * MEGABYTE  # for what Python and the allocator keep of themselves
+MEGABYTE, STATM = 2**20, Path("/proc/self/statm")
+ROOM = 20 * MEGABYTE  # for what Python and the allocator keep of themselves
+
+
+def alive(kind):
+    """How many objects of a kind there are."""
+    gc.collect()
+    return sum(issubclass(type(thing), kind) for thing in gc.get_objects())
+
+
+def resident():
+    """Bytes of memory that this process holds."""
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def told(what, before, after):
@@ -39,6 +51,7 @@ def test_moves_over_three_explorers_leave_memory_flat_answers_right_and_no_figur
     figures, before = alive(Figure), 0
     explorers = [explore(make()) for make in makers]
     widgets = len(ipywidgets.widgets.widget._instances)
+    parts = [len(explorer.picture.figure.findobj()) for explorer in explorers]
     for number in range(MOVES):
         explorer = explorers[number % 3]
         name, places = chance.choice(list(explorer.limits().items()))
@@ -46,8 +59,11 @@ def test_moves_over_three_explorers_leave_memory_flat_answers_right_and_no_figur
         if number == WARM_UP:
             gc.collect()
             before = resident()
+    images = [len(child.value) for one in explorers for child in one.children if isinstance(child, ipywidgets.Image)]
+    assert (MOVES - WARM_UP) * sum(images) / 3 > ROOM  # so that frames kept by somebody would be seen
     gc.collect()
     told(f"{MOVES - WARM_UP} moves", before, resident())
+    assert [len(explorer.picture.figure.findobj()) for explorer in explorers] == parts
     assert alive(Figure) == figures + 3 and len(ipywidgets.widgets.widget._instances) == widgets
     for explorer, make in zip(explorers, makers, strict=True):
         assert explorer.error is None
