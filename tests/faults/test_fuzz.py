@@ -12,6 +12,7 @@ import random
 import shutil
 import sys
 import time
+import warnings
 from contextlib import redirect_stderr, redirect_stdout
 
 from lora_teach import LoRAConfig, LoRAModel
@@ -20,12 +21,13 @@ from lora_teach.cli import options as cli_options
 from lora_teach.cli.options import COMMANDS, parse
 from lora_teach.config import VARIANTS
 from lora_teach.datasets.jsonl import read_jsonl
+from lora_teach.peft_format.folder import CONFIG_FILE, WEIGHTS_FILE
 from lora_teach.peft_format.gguf import save_gguf
-from lora_teach.peft_format.xray import lint
+from lora_teach.peft_format.xray import lint, xray
 from tests.peft_format.folders import adapted, base
 from tests.peft_format.hostile import REGEXES, VALUES, mutate
 from tests.tiny_language_model import tiny_model
-from tests.toy import bits, picture, same_bits, same_picture
+from tests.toy import bits, filled, picture, same_bits, same_picture
 
 import pytest
 
@@ -87,21 +89,36 @@ def test_adapter_folders(tmp_path, monkeypatch):
     monkeypatch.setattr("lora_teach.utils.patterns.SECONDS", 0.5)
     monkeypatch.chdir(tmp_path)
     good = [tmp_path / kind for kind in ("saved_head", "patterns", "dora", "learnable", "embedding")]
-    plain = base()
     for folder in good:
         adapted(folder.name).save_adapter(folder)
-        attempt(folder.name, lambda folder=folder: LoRAModel.from_pretrained(base(), folder), ())
-        lint(folder)
-    before, outcomes = picture(plain), set()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            LoRAModel.from_pretrained(base(), folder)
+        assert not lint(folder)
+    plain, model = base(), filled(LoRAModel(base(), target_modules=["v_proj"]))
+    before, before_model, outcomes = picture(plain), picture(model), set()
     listing = sorted(path.name for path in tmp_path.iterdir())
     for seed in share(5):
         folder = shutil.copytree(good[seed % len(good)], tmp_path / "hostile")
         what = f"folder {seed}: {', '.join(mutate(folder, good[1], 10_000_000 + seed))}"
-        for read in (lambda: LoRAModel.from_pretrained(plain, folder).remove(), lambda: lint(folder)):  # noqa: B023
+        files = sorted(path.name for path in folder.iterdir())
+        for read in (
+            lambda: LoRAModel.from_pretrained(plain, folder).remove(),  # noqa: B023
+            lambda: model.load_adapter(folder, "wrong"),  # noqa: B023
+            lambda: str(xray(folder, plain)),  # noqa: B023
+            lambda: lint(folder),  # noqa: B023
+        ):
             outcomes.add(attempt(what, read, (ValueError, FileNotFoundError)))
-        assert same_bits(before["bits"], bits(plain)), what
+        if "wrong" in model.adapter_names:
+            model.delete_adapter("wrong")
+        assert same_bits(before["bits"], bits(plain)) and same_bits(before_model["bits"], bits(model)), what
+        assert sorted(path.name for path in folder.iterdir()) == files, what
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if (folder / name).is_symlink() and (folder / name).exists():
+                with pytest.raises((ValueError, FileNotFoundError)):
+                    LoRAModel.from_pretrained(plain, folder)
         shutil.rmtree(folder)
-    assert same_picture(before, picture(plain))
+    assert same_picture(before, picture(plain)) and same_picture(before_model, picture(model))
     assert sorted(path.name for path in tmp_path.iterdir()) == listing  # nothing is left
     assert outcomes == {True, False}
 
