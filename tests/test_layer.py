@@ -58,6 +58,21 @@ def test_randn_draws_a_standard_normal():
     assert abs(LoRALayer(500, 20, rank=20, init="randn").lora_A.std().item() - 1) < 0.05
 
 
+def test_uniform_b_draws_b_in_one_over_root_rank_and_a_is_zero():
+    layer = LoRALayer(500, 300, rank=100, init="uniform_B")
+    for _ in range(2):
+        assert not layer.lora_A.any() and layer.is_zero()
+        assert 0.99 / 10 < layer.lora_B.abs().max() <= 1 / 10  # ±1/√rank
+        assert abs(layer.lora_B.std().item() * 30**0.5 * 10**0.5 - 1) < 0.05
+        fixed(layer).reset_parameters()
+
+
+def test_a_rank_beyond_the_layers_sizes_is_refused():
+    for sizes in ((8, 4), (4, 8)):
+        with pytest.raises(ValueError, match=rf"rank=5 is too large for Linear\({sizes[0]} → {sizes[1]}\).*1\.\.4"):
+            LoRALayer(*sizes, rank=5)
+
+
 def test_reset_parameters_makes_the_update_zero_again():
     layer = fixed(LoRALayer(6, 4))
     before = layer.lora_A.clone()
