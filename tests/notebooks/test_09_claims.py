@@ -95,7 +95,8 @@ def test_the_map_says_what_fits_where():
 
 
 def test_what_is_shipped_departs_from_the_format_nowhere():
-    assert [lint(folder) for folder in sorted((ROOT / "data" / "adapters").glob("*/"))] == [[]] * 8
+    folders = [path for path in (ROOT / "data" / "adapters").iterdir() if path.is_dir()]
+    assert [lint(folder) for folder in folders] == [[]] * 8
 
 
 def test_in_four_bits_8b_shrinks_from_16_gb_to_6():
