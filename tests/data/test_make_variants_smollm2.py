@@ -40,7 +40,8 @@ def test_the_file_is_whole_and_what_the_command_makes():
     assert set(kept["results"]) == set(SETTINGS["start"])
     for name, runs in kept["results"].items():
         assert next_run(runs, SETTINGS["start"][name]) is None
-        for by_seed in runs.values():
+        for lr, by_seed in runs.items():
+            assert float(lr) in SETTINGS["learning_rates"] and {int(seed) for seed in by_seed} <= set(SETTINGS["seeds"])
             assert all(len(run["loss"]) == SETTINGS["steps"] for run in by_seed.values())
             right = [round(run["test"] * SETTINGS["sentences"]) for run in by_seed.values()]
             assert all(whole <= min(run["right"].values()) for whole, run in zip(right, by_seed.values(), strict=True))

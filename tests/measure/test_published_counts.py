@@ -5,6 +5,8 @@ from lora_teach.measure.published_counts import HEADING, MARKS, ROWS, printed_ro
 
 import pytest
 
+# DeBERTa of the last transformers that knows Python 3.10 says so as it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 D = {"RoBERTa-base": (12, 768), "RoBERTa-large": (24, 1024), "DeBERTa-v2-XXL": (48, 1536), "GPT-2 medium": (24, 1024),
      "GPT-2 large": (36, 1280), "GPT-3 175B": (96, 12_288), "Llama-2-7B": (32, 4096)}  # fmt: skip
 ATTENTION_31 = 32 * (2 * (4096 + 4096) + 2 * (4096 + 1024))  # q and o; k and v of 8 heads of 128

@@ -50,7 +50,7 @@ def mutate(folder, secret, seed):
     for way in ways:
         try:
             way(folder, secret, chance)
-        except (AttributeError, LookupError, OSError, TypeError, ValueError, struct.error, RecursionError):
+        except (AttributeError, KeyError, OSError, TypeError, ValueError, struct.error, RecursionError):
             pass  # an earlier way has taken what this one needs; what is broken by now is broken enough
     return [way.__name__ for way in ways]
 

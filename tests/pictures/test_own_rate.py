@@ -86,6 +86,9 @@ def test_on_smollm2_a_contenders_own_rate_has_the_lowest_validation_loss_and_all
             by_seed["0"]["validation"] for by_seed in runs[name].values()
         )
         assert len(at(entry, entry["lr"])) == len(at(entry, 0.001)) == 3
+        assert {lr: len(shares) for lr, shares in entry["test"].items()} == {
+            lr: len(by) for lr, by in runs[name].items()
+        }
 
 
 def test_lines_of_code_are_those_that_run(tmp_path):
